@@ -1,0 +1,26 @@
+"""AnySat embeddings of Sentinel-2 cubes for xarray.
+
+Importing the package registers the accessor ``.anysat`` on DataArray and Dataset. Neither torch
+nor matplotlib is imported before it is needed.
+"""
+
+from . import accessor as _accessor  # noqa: F401  registers `.anysat`
+from ._version import __version__
+from .embed import band_stats, embed
+from .errors import AnySatError, AnySatWarning, CubeError, OptionError, ScaleError, WeightsError
+from .modelspec import Model
+from .options import set_options
+
+__all__ = [
+    "AnySatError",
+    "AnySatWarning",
+    "CubeError",
+    "Model",
+    "OptionError",
+    "ScaleError",
+    "WeightsError",
+    "__version__",
+    "band_stats",
+    "embed",
+    "set_options",
+]

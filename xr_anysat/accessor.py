@@ -1,0 +1,66 @@
+"""`.anysat` on DataArray and Dataset: parse, delegate, nothing else."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import xarray as xr
+
+from .embed import band_stats, embed, understand_cube
+
+__all__ = ["AnySatAccessor"]
+
+
+@xr.register_dataarray_accessor("anysat")
+@xr.register_dataset_accessor("anysat")
+class AnySatAccessor:
+    """AnySat embeddings of a Sentinel-2 cube.
+
+    Reached as ``cube.anysat`` on a DataArray, or on a Dataset with one variable per band.
+    """
+
+    def __init__(self, cube: xr.DataArray | xr.Dataset) -> None:
+        self._cube = cube
+
+    def embed(self, mode: Any = "grid", **options: Any) -> xr.DataArray:
+        """Embed the cube: see :func:`xr_anysat.embed`.
+
+        Does not resample, reproject, harmonise or mask clouds; a dask cube is not computed.
+        """
+        return embed(self._cube, mode, **options)
+
+    def band_stats(
+        self,
+        *,
+        mask: xr.DataArray | None = None,
+        bands: Mapping[str, Hashable] | None = None,
+    ) -> xr.Dataset:
+        """Mean and deviation of each band: see :func:`xr_anysat.band_stats`.
+
+        Lazy where the cube is.
+        """
+        return band_stats(self._cube, mask=mask, bands=bands)
+
+    @property
+    def gsd(self) -> float:
+        """Ground sample distance in metres: the pixel size as AnySat is told it."""
+        return float(understand_cube(self._cube)[1].gsd)
+
+    @property
+    def crs(self) -> pyproj.CRS:
+        """Coordinate reference system as it was understood."""
+        return pyproj.CRS.from_user_input(str(understand_cube(self._cube)[1].geobox.crs))
+
+    @property
+    def s2_dates(self) -> npt.NDArray[np.int64]:
+        """Day of the year of each date, (T,), 0 on 1 January to 364 on 31 December."""
+        return np.array(understand_cube(self._cube)[1].day_of_year)
+
+    @property
+    def bands(self) -> dict[str, Hashable]:
+        """The cube's label of each of AnySat's ten bands."""
+        from .sentinel2 import BANDS
+
+        return dict(zip(BANDS, understand_cube(self._cube)[1].band_labels, strict=True))

@@ -1,0 +1,217 @@
+"""Arguments of `embed`, checked against one another and against the cube."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ._warn import warn
+from .cube import CubeSpec
+from .dates import frame_groups
+from .errors import CubeError, OptionError
+from .normalize import Normalization
+from .sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
+from .tiling import Axis
+
+__all__ = [
+    "Settings",
+    "check_choice",
+    "check_mask",
+    "check_stats",
+    "check_whole",
+    "find_frames",
+    "find_settings",
+    "fixed_normalization",
+    "stats_normalization",
+]
+
+PATCH_PIXELS = 4
+"""Default patch: 40 m at 10 m, of the sizes that pretraining saw the most usual."""
+
+ADVISED_PATCHES = 1024
+"""Patches of a tile that the network's authors advise to stay below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to compute, and on which patches and tiles; `overlap` is as rounded to whole patches."""
+
+    mode: str
+    pooling: str
+    pool_from: str
+    rows: Axis
+    columns: Axis
+    patch_size: float
+    tile_size: int
+    overlap: float
+    dtype: str
+
+    @property
+    def map_mode(self) -> str:
+        """Mode of the map that is computed."""
+        return self.pool_from if self.mode == "pooled" else self.mode
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise an OptionError unless the value is one of the choices."""
+    if value not in choices:
+        raise OptionError(f"{name}={value!r} is not one of {list(choices)}")
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number that is large enough, or raise an OptionError."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise OptionError(f"{name}={value!r} is not a whole number of at least {least}")
+    return int(value)
+
+
+def find_settings(
+    spec: CubeSpec,
+    mode: str,
+    pooling: str,
+    pool_from: str,
+    patch_size: float | None,
+    tile_size: int,
+    overlap: float,
+    input_prep: str,
+    dtype: str,
+) -> Settings:
+    """Lay patches and tiles on a cube, or say why they do not fit."""
+    size = PATCH_PIXELS * spec.gsd if patch_size is None else patch_size
+    if isinstance(size, bool) or not isinstance(size, int | float | np.number) or not size > 0:
+        raise OptionError(f"patch_size={patch_size!r} is not a length in metres")
+    patch = round(float(size) / spec.gsd)
+    if patch < 1 or abs(patch * spec.gsd - size) > 1e-6 * size:
+        near = max(1, patch) * spec.gsd
+        raise OptionError(
+            f"patch_size={size:g} m is not a multiple of the cube's GSD of {spec.gsd:g} m; the "
+            f"nearest is patch_size={near:g}."
+        )
+    pixels = check_whole("tile_size", tile_size)
+    if input_prep == "resize":
+        pixels, overlap = -(-pixels // patch) * patch, 0.0
+    elif pixels % patch:
+        near = max(1, round(pixels / patch)) * patch
+        raise OptionError(
+            f"tile_size={pixels} pixels is not a multiple of the patch of {patch} pixels "
+            f"({size:g} m); the nearest is tile_size={near}."
+        )
+    number = isinstance(overlap, int | float | np.number) and not isinstance(overlap, bool)
+    if not number or not 0 <= overlap < 1:
+        raise OptionError(f"overlap={overlap!r} is not a share from 0 to below 1")
+    tile = pixels // patch
+    stride = max(1, round(tile * (1 - float(overlap))))
+    seen = min(tile, -(-spec.shape[0] // patch)) * min(tile, -(-spec.shape[1] // patch))
+    if seen >= ADVISED_PATCHES:
+        warn(
+            f"a tile of {pixels} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
+            f"fewer than {ADVISED_PATCHES}, and time and memory grow with their square. Use a "
+            f"smaller tile_size (24 pixels suit patches of 10 m) or a larger patch_size."
+        )
+    rows, columns = (
+        Axis(pixels=length, patch=patch, tile=tile, stride=stride) for length in spec.shape
+    )
+    return Settings(
+        mode=mode,
+        pooling=pooling,
+        pool_from=pool_from,
+        rows=rows,
+        columns=columns,
+        patch_size=float(size),
+        tile_size=pixels,
+        overlap=1 - stride / tile,
+        dtype=dtype,
+    )
+
+
+def check_mask(
+    mask: xr.DataArray | None, array: xr.DataArray, spec: CubeSpec
+) -> xr.DataArray | None:
+    """Bring a mask to (time, y, x) of the cube, in its order."""
+    if mask is None:
+        return None
+    repair = "give a DataArray of bool, True where the cube is valid, on the cube's own grid: "
+    example = "cube.anysat.embed(mask=scl.isin([4, 5, 6, 7])), for example."
+    if not isinstance(mask, xr.DataArray):
+        raise OptionError(f"mask= is a {type(mask).__name__}; {repair}{example}")
+    if mask.dtype.kind != "b":
+        raise OptionError(f"mask= has dtype {mask.dtype}; {repair}{example}")
+    dims = [dim for dim in (spec.time_dim, spec.y_dim, spec.x_dim) if dim is not None]
+    strange = [str(dim) for dim in mask.dims if dim not in dims]
+    if strange:
+        raise OptionError(f"mask= has dimensions {strange} that are not among {dims}; {example}")
+    template = array.isel({spec.band_dim: 0}, drop=True)
+    try:
+        _, mask = xr.align(template, mask, join="exact", copy=False)
+    except ValueError as error:
+        raise CubeError(
+            [
+                f"mask= lies on other coordinates than the cube ({error}); bring it there: "
+                'mask.reindex_like(cube, method="nearest", tolerance=1).'
+            ]
+        ) from None
+    sizes = {dim: array.sizes[dim] for dim in dims if dim not in mask.dims}
+    return mask.expand_dims(sizes).transpose(*dims)
+
+
+def find_frames(
+    spec: CubeSpec, frames: int | None, period: tuple[Any, Any] | None
+) -> tuple[tuple[tuple[int, ...], ...] | None, npt.NDArray[np.datetime64]]:
+    """Dates of each composite (None without), and the date of each image that is embedded."""
+    moments = np.array(spec.dates, dtype="M8[s]")
+    if frames is None:
+        if period is not None:
+            raise OptionError("period= goes with frames=: say into how many parts to divide it")
+        return None, moments
+    count = check_whole("frames", frames)
+    try:
+        groups, middles = frame_groups(moments, count, period)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"period={period!r} is not (start, end): {error}") from None
+    if not groups:
+        raise OptionError(f"period={period!r} holds none of the cube's dates")
+    if len(groups) < count:
+        warn(f"{count - len(groups)} of the {count} periods of frames= have no date; left out.")
+    return groups, middles
+
+
+def fixed_normalization(name: str) -> Normalization:
+    """Normalisation of a name, all but "zscore", which has to see the cube first."""
+    if name == "treesatai":
+        return stats_normalization(name, TREESATAI_MEAN, TREESATAI_STD, fixed=True)
+    if name in ("tile_zscore", "reflectance", "none"):
+        return Normalization(kind=name, name=name, fixed=name == "reflectance")
+    raise OptionError(
+        f"normalize={name!r} is not one of ['zscore', 'tile_zscore', 'treesatai', "
+        "'reflectance', 'none'], nor the Dataset that cube.anysat.band_stats() gives"
+    )
+
+
+def check_stats(stats: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean and deviation by band, in AnySat's order, lazy where they were given so."""
+    absent = [name for name in ("mean", "std") if name not in stats]
+    labels = [] if "band" not in stats.coords else [str(b) for b in stats["band"].values]
+    if absent or any(band not in labels for band in BANDS):
+        raise OptionError(
+            "normalize= is a Dataset, but not one of band statistics: it needs `mean` and `std` by "
+            f"`band` for {list(BANDS)}; found variables {sorted(map(str, stats.data_vars))} and "
+            f"bands {labels}. cube.anysat.band_stats() makes one."
+        )
+    mean, std = (stats[name].sel(band=list(BANDS)).transpose("band") for name in ("mean", "std"))
+    known = mean.chunks is None and std.chunks is None
+    if known and not (np.isfinite(mean.values).all() and (std.values >= 0).all()):
+        raise OptionError("normalize= has statistics that are NaN or negative: no valid values?")
+    return mean, std
+
+
+def stats_normalization(name: str, mean: Any, std: Any, *, fixed: bool) -> Normalization:
+    """Normalisation with ten known numbers each."""
+    return Normalization(
+        kind="stats",
+        name=name,
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
+        fixed=fixed,
+    )

@@ -1,0 +1,382 @@
+"""What a cube is: DataArray or Dataset to a frozen `CubeSpec`, every fault found at once.
+
+Nothing here reads pixels.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from .dates import day_of_year, parse_dates
+from .errors import CubeError
+from .grid import find_grid
+from .sentinel2 import ALIASES, BANDS, match_bands
+
+__all__ = [
+    "CubeSpec",
+    "as_dataarray",
+    "canonical",
+    "declared_missing",
+    "find_bands",
+    "find_time_dim",
+    "north_up",
+    "understand",
+]
+
+_TIME_NAMES = ("time", "t", "date", "dates", "datetime", "acquisition_time")
+_BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
+_MISSING_KEYS = ("nodata", "_FillValue", "missing_value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubeSpec:
+    """What was understood of a cube.
+
+    Parameters
+    ----------
+    geobox
+        Grid of the cube, rows from north to south and columns from west to east, whichever way
+        the cube itself runs.
+    gsd
+        Pixel size in metres, a multiple of 10.
+    flip_y, flip_x
+        Whether the cube runs from south to north, from east to west.
+    y_dim, x_dim, band_dim, time_dim
+        Dimensions of the cube; a cube of one date may have no time dimension.
+    band_labels
+        Labels of the ten bands in the cube, in AnySat's order.
+    dates
+        ISO 8601, in UTC, in the cube's order.
+    day_of_year
+        0 on 1 January to 364 on 31 December, in the cube's order.
+    nodata
+        Values that stand for missing.
+    dtype
+        Of the cube.
+    chunked
+        Whether the cube is backed by dask.
+    notes
+        Doubts worth a warning.
+    """
+
+    geobox: GeoBox
+    gsd: int
+    flip_y: bool
+    flip_x: bool
+    y_dim: Hashable
+    x_dim: Hashable
+    band_dim: Hashable
+    time_dim: Hashable | None
+    band_labels: tuple[Hashable, ...]
+    dates: tuple[str, ...]
+    day_of_year: tuple[int, ...]
+    nodata: tuple[float, ...]
+    dtype: str
+    chunked: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return cast(tuple[int, int], tuple(self.geobox.shape))
+
+
+def as_dataarray(
+    cube: xr.DataArray | xr.Dataset, bands: Mapping[str, Hashable] | None = None
+) -> tuple[xr.DataArray, list[str]]:
+    """Stack the bands of a Dataset; a DataArray is returned as it is.
+
+    Variables that are no AnySat band are left behind unread. Where bands declare different
+    missing values, each becomes NaN first.
+
+    Returns
+    -------
+    tuple
+        The stack, and what is wrong with it. Where the bands do not stack, one of them stands
+        for all, so that its other faults are found too.
+
+    Raises
+    ------
+    CubeError
+        For a Dataset without any variable.
+    """
+    if isinstance(cube, xr.DataArray):
+        return cube, []
+    if not cube.data_vars:
+        raise CubeError(["the Dataset has no data variables; AnySat needs one per band."])
+    faults: list[str] = []
+    names = find_bands(list(cube.data_vars), bands, "data variables", faults)
+    variables = [cube[name] for name in names]
+    dims = {v.dims for v in variables}
+    if len(dims) > 1:
+        faults.append(
+            f"the bands of the Dataset have different dimensions: {sorted(map(str, dims))}; "
+            "all ten need the same, on one grid. Load them with one resolution "
+            "(odc.stac.load(..., resolution=10)), or bring each to one grid with "
+            "ds[name].odc.reproject(geobox)."
+        )
+    if faults:
+        largest = max(variables or cube.data_vars.values(), key=lambda v: v.ndim)
+        return largest.expand_dims(band=[str(largest.name)]), faults
+    return _stack(cube, variables), []
+
+
+def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
+    declared = {declared_missing(v) for v in variables}
+    if len(declared) > 1:
+        variables = [_missing_to_nan(v) for v in variables]
+        declared = {()}
+    index = pd.Index([str(v.name) for v in variables], name="band", dtype=object)
+    stacked = xr.concat(
+        variables, dim=index, coords="minimal", compat="override", join="override",
+        combine_attrs="drop",
+    ).rename("s2")  # fmt: skip
+    missing = declared.pop()
+    if missing:
+        stacked.attrs["_FillValue"] = list(missing) if len(missing) > 1 else missing[0]
+    mapping = variables[0].encoding.get("grid_mapping")
+    if mapping is not None:
+        stacked.encoding["grid_mapping"] = mapping
+    for key in ("crs", "grid_mapping", "transform"):
+        for source in (variables[0].attrs, cube.attrs):
+            if key in source and key not in stacked.attrs:
+                stacked.attrs[key] = source[key]
+    return stacked
+
+
+def understand(
+    cube: xr.DataArray,
+    *,
+    bands: Mapping[str, Hashable] | None = None,
+    dates: Any = None,
+    faults: Sequence[str] = (),
+) -> CubeSpec:
+    """Find out what a cube is.
+
+    Parameters
+    ----------
+    cube
+        Time, band and two spatial dimensions in any order.
+    bands
+        Labels of bands by AnySat's names, where they cannot be found by themselves.
+    dates
+        Dates in the cube's order, in place of its time coordinate.
+    faults
+        What is known to be wrong already; the bands are then not looked at again.
+
+    Raises
+    ------
+    CubeError
+        With every fault found.
+    """
+    known, faults = list(faults), []
+    notes: list[str] = []
+    _check_values(cube, faults)
+    grid = find_grid(cube, faults, notes)
+    spatial = {grid.y_dim, grid.x_dim} if grid else {"x", "y"}
+    rest = [dim for dim in cube.dims if dim not in spatial]
+    band_dim, labels = _find_band_dim(cube, rest, bands, [] if known else faults)
+    rest = [dim for dim in rest if dim != band_dim]
+    time_dim = find_time_dim(cube, rest)
+    extra = [str(dim) for dim in rest if dim != time_dim]
+    if extra:
+        faults.append(
+            f"dimensions {extra} are neither time, band, y nor x (the cube has {list(cube.dims)}); "
+            f"embed one slice at a time: cube.isel({extra[0]}=0)."
+        )
+    moments = parse_dates(cube, time_dim, dates, faults)
+    faults = known + faults
+    if faults or grid is None or band_dim is None:
+        raise CubeError(faults)
+    return CubeSpec(
+        geobox=grid.geobox,
+        gsd=grid.gsd,
+        flip_y=grid.flip_y,
+        flip_x=grid.flip_x,
+        y_dim=grid.y_dim,
+        x_dim=grid.x_dim,
+        band_dim=band_dim,
+        time_dim=time_dim,
+        band_labels=tuple(labels),
+        dates=tuple(str(moment) for moment in np.datetime_as_string(moments, unit="s")),
+        day_of_year=tuple(day_of_year(moments).tolist()),
+        nodata=declared_missing(cube),
+        dtype=str(cube.dtype),
+        chunked=cube.chunks is not None,
+        notes=tuple(notes),
+    )
+
+
+def canonical(cube: xr.DataArray, spec: CubeSpec) -> Any:
+    """Values as (time, band, y, x), ten bands in AnySat's order, north up.
+
+    Returns
+    -------
+    numpy.ndarray or dask.array.Array
+        As the cube is backed.
+    """
+    labels = list(band_labels(cube, spec.band_dim))
+    positions = [labels.index(label) for label in spec.band_labels]
+    variable: Any = cube.variable
+    if positions != list(range(len(labels))):
+        variable = variable.isel({spec.band_dim: positions})
+    if spec.time_dim is None:
+        variable = variable.expand_dims("__time__")
+    time_dim = spec.time_dim if spec.time_dim is not None else "__time__"
+    variable = variable.transpose(time_dim, spec.band_dim, spec.y_dim, spec.x_dim)
+    return north_up(variable.data, spec)
+
+
+def north_up(data: Any, spec: CubeSpec) -> Any:
+    """Turn (..., y, x) values of the cube's own order north up, and back again."""
+    step_y = -1 if spec.flip_y else 1
+    step_x = -1 if spec.flip_x else 1
+    if step_y == 1 and step_x == 1:
+        return data
+    return data[..., ::step_y, ::step_x]
+
+
+def find_bands(
+    labels: Sequence[Hashable],
+    bands: Mapping[str, Hashable] | None,
+    where: str,
+    faults: list[str],
+) -> list[Hashable]:
+    """Label of each of the ten bands, in AnySat's order."""
+    given = dict(bands or {})
+    unknown = [str(band) for band in given if band not in BANDS]
+    if unknown:
+        faults.append(f"bands= names {unknown}, which AnySat does not know; it reads {list(BANDS)}")
+    absent = {band: label for band, label in given.items() if label not in labels}
+    if absent:
+        faults.append(f"bands= asks for {absent}, but the cube's {where} are {_some(labels)}")
+    found = match_bands(label for label in labels if label not in given.values())
+    chosen: list[Hashable] = []
+    missing: list[str] = []
+    for band in BANDS:
+        names = [given[band]] if band in given else found[band]
+        if len(names) > 1:
+            faults.append(
+                f"{[str(n) for n in names]} all name band {band}; say which one is meant: "
+                f"cube.anysat.embed(bands={{{band!r}: {names[0]!r}}})"
+            )
+        elif not names:
+            missing.append(band)
+        chosen += names[:1]
+    if missing:
+        faults.append(
+            f"bands {missing} were not found among the cube's {where} {_some(labels)}; AnySat "
+            f"needs all ten of {list(BANDS)}. Load them, or name them: "
+            f'cube.anysat.embed(bands={{{missing[0]!r}: "..."}}). {_aliases(missing[0])}'
+        )
+    return chosen
+
+
+def band_labels(cube: xr.DataArray, dim: Hashable) -> list[Hashable]:
+    """Labels along the band dimension; what rioxarray keeps in `long_name` counts."""
+    names = cube.attrs.get("long_name")
+    labels = cube[dim].values.tolist() if dim in cube.coords else []
+    plain = not labels or all(isinstance(label, int) for label in labels)
+    if plain and isinstance(names, tuple | list) and len(names) == cube.sizes[dim]:
+        return list(names)
+    return labels
+
+
+def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
+    """Values that the cube declares as missing, NaN aside.
+
+    A fill value in the encoding of floats that were scaled on reading belongs to the file's
+    numbers, not to these; xarray has made it NaN already.
+    """
+    found: list[float] = []
+    scaled = cube.dtype.kind == "f" and (
+        "scale_factor" in cube.encoding or "add_offset" in cube.encoding
+    )
+    sources = [cube.attrs] if scaled else [cube.attrs, cube.encoding]
+    for source in sources:
+        for key in _MISSING_KEYS:
+            for number in np.atleast_1d(source.get(key, [])):
+                try:
+                    value = float(number)
+                except (TypeError, ValueError):
+                    continue
+                if not np.isnan(value) and value not in found:
+                    found.append(value)
+    return tuple(sorted(found))
+
+
+def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
+    missing = declared_missing(variable)
+    return variable.where(~variable.isin(list(missing))) if missing else variable
+
+
+def _check_values(cube: xr.DataArray, faults: list[str]) -> None:
+    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
+    if empty:
+        faults.append(
+            f"the cube is empty along {empty} (sizes {dict(cube.sizes)}); look at the selection or "
+            "the search that made it."
+        )
+    if cube.dtype.kind not in "iuf":
+        faults.append(
+            f"the cube's dtype is {cube.dtype}; AnySat needs real numbers: DN or reflectance. "
+            'Convert it: cube.astype("float32").'
+        )
+
+
+def _find_band_dim(
+    cube: xr.DataArray,
+    dims: list[Hashable],
+    bands: Mapping[str, Hashable] | None,
+    faults: list[str],
+) -> tuple[Hashable | None, list[Hashable]]:
+    """Dimension of the bands and the ten labels along it."""
+    named = [dim for dim in dims if str(dim).lower() in _BAND_NAMES]
+    matching = [
+        dim
+        for dim in dims
+        if sum(bool(m) for m in match_bands(band_labels(cube, dim)).values()) > 1
+    ]
+    candidates = named or matching
+    if not candidates:
+        faults.append(
+            f"no band dimension was found among {list(cube.dims)}; AnySat needs one of the names "
+            f"{list(_BAND_NAMES)}, or one labelled with band names. Rename it: "
+            'cube.rename(my_dim="band"), or give a Dataset with one variable per band.'
+        )
+        return None, []
+    dim = candidates[0]
+    labels = band_labels(cube, dim)
+    if not labels:
+        faults.append(
+            f"the {cube.sizes[dim]} bands along {dim!r} have no names; label them: "
+            f'cube.assign_coords({dim}=["B02", "B03", ...]).'
+        )
+        return dim, []
+    return dim, find_bands(labels, bands, "bands", faults)
+
+
+def find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:
+    """Find the time dimension among some: by its name, its dates, or as the only one left."""
+    for dim in dims:
+        if str(dim).lower() in _TIME_NAMES:
+            return dim
+    for dim in dims:
+        if dim in cube.coords and cube[dim].dtype.kind == "M":
+            return dim
+    return dims[0] if len(dims) == 1 else None
+
+
+def _some(labels: Sequence[Hashable]) -> str:
+    shown = [str(label) for label in labels[:20]]
+    return f"{shown}" if len(labels) <= 20 else f"{shown[:-1]} and {len(labels) - 19} more"
+
+
+def _aliases(band: str) -> str:
+    names = [f"B{band[1:].zfill(2)}", *ALIASES[band]]
+    return f"(It goes by {', '.join(names)}, among others.)"

@@ -1,0 +1,265 @@
+"""Grid of a cube: spatial dimensions, CRS, pixel size and orientation, as an odc-geo GeoBox."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyproj
+import rioxarray  # noqa: F401  registers `.rio`
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
+from rioxarray.exceptions import RioXarrayError
+
+__all__ = ["Grid", "find_grid"]
+
+GSD_STEP = 10
+"""Metres: AnySat's Sentinel-2 resolution is a multiple of it."""
+
+GSD_TOLERANCE = 1e-3
+"""Share by which a pixel may differ from a multiple of 10 m, and its height from its width."""
+
+STRETCH_TOLERANCE = 0.02
+"""Share by which a projection may stretch ground distances without a warning."""
+
+_IRREGULAR = 0.01
+"""Share of a pixel by which a coordinate may be off its place: float32 coordinates are."""
+
+_X_NAMES = ("x", "easting", "eastings", "projection_x_coordinate", "lon", "longitude")
+_Y_NAMES = ("y", "northing", "northings", "projection_y_coordinate", "lat", "latitude")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Grid of a cube; the geobox is north up, the flags tell how the cube runs."""
+
+    geobox: GeoBox
+    gsd: int
+    flip_y: bool
+    flip_x: bool
+    y_dim: Hashable
+    x_dim: Hashable
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """Cell centres along one axis: first, step (signed) and number."""
+
+    first: float
+    step: float
+    size: int
+
+    @property
+    def low(self) -> float:
+        """Smallest edge."""
+        last = self.first + self.step * (self.size - 1)
+        return min(self.first, last) - abs(self.step) / 2
+
+    @property
+    def high(self) -> float:
+        """Largest edge."""
+        return self.low + abs(self.step) * self.size
+
+
+def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid | None:
+    """Understand the grid of a cube, or add what is wrong with it to the faults."""
+    dims = _spatial_dims(cube)
+    if dims is None:
+        faults.append(
+            f"no spatial dimensions were found among {list(cube.dims)}; AnySat needs y and x. "
+            'Rename them: cube.rename(my_rows="y", my_columns="x").'
+        )
+        return None
+    y_dim, x_dim = dims
+    crs = _find_crs(cube, faults)
+    y, x = _line(cube, y_dim, "y", faults), _line(cube, x_dim, "x", faults)
+    if crs is None or y is None or x is None:
+        return None
+    before = len(faults)
+    gsd = _find_gsd(crs, y, x, faults)
+    if len(faults) > before:
+        return None
+    _check_stretch(crs, y, x, gsd, notes)
+    transform = Affine(abs(x.step), 0, x.low, 0, -abs(y.step), y.high)
+    return Grid(
+        geobox=GeoBox((y.size, x.size), transform, crs.to_wkt()),
+        gsd=gsd,
+        flip_y=y.step > 0,
+        flip_x=x.step < 0,
+        y_dim=y_dim,
+        x_dim=x_dim,
+    )
+
+
+def _spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
+    by_name = {str(dim).lower(): dim for dim in cube.dims}
+    x = next((by_name[name] for name in _X_NAMES if name in by_name), None)
+    y = next((by_name[name] for name in _Y_NAMES if name in by_name), None)
+    if x is not None and y is not None:
+        return y, x
+    try:
+        return cube.rio.y_dim, cube.rio.x_dim
+    except RioXarrayError:
+        return None
+
+
+def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
+    try:
+        found: Any = cube.rio.crs
+        if found is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
+            found = int(cube["epsg"].values)
+        elif found is not None:
+            found = found.to_wkt()
+        crs = None if found is None else pyproj.CRS.from_user_input(found)
+    except (RioXarrayError, ProjError, ValueError) as error:
+        faults.append(
+            f"the cube's CRS cannot be read ({error}); write the right one: "
+            'cube.rio.write_crs("EPSG:32631").'
+        )
+        return None
+    if crs is None:
+        faults.append(
+            "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
+            '`epsg` coordinate); write it: cube.rio.write_crs("EPSG:32631") or '
+            'cube.odc.assign_crs("EPSG:32631").'
+        )
+    return crs
+
+
+def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _Line | None:
+    size = cube.sizes[dim]
+    if size == 0:
+        return None  # said elsewhere
+    if dim not in cube.coords:
+        return _line_from_transform(cube, dim, axis, faults)
+    values = cube[dim].values
+    if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
+        faults.append(f"the coordinate {dim!r} holds values that are no numbers.")
+        return None
+    values = values.astype(np.float64)
+    if size == 1:
+        step = _declared_step(cube, axis)
+        if step is None:
+            faults.append(
+                f"the cube is one pixel long along {dim!r} and declares no pixel size; write it: "
+                "cube.rio.write_transform(...), or select at least two pixels."
+            )
+            return None
+        return _Line(first=float(values[0]), step=step, size=1)
+    step = (values[-1] - values[0]) / (size - 1)
+    ideal = values[0] + step * np.arange(size)
+    worst = float(np.abs(values - ideal).max())
+    if step == 0 or worst > _IRREGULAR * abs(step):
+        faults.append(
+            f"the coordinate {dim!r} is not regular: steps run from {np.diff(values).min():g} to "
+            f"{np.diff(values).max():g}; AnySat needs one grid of equal pixels. Sort it "
+            f"(cube.sortby({dim!r})), fill gaps (cube.reindex), or resample: cube.odc.reproject("
+            "geobox)."
+        )
+        return None
+    return _Line(first=float(values[0]), step=float(step), size=size)
+
+
+def _declared_transform(cube: xr.DataArray) -> Affine | None:
+    """Read the transform in the grid mapping's `GeoTransform`, if it is there."""
+    try:
+        mapping = cube.coords.get(cube.rio.grid_mapping)
+    except RioXarrayError:
+        return None
+    text = "" if mapping is None else str(mapping.attrs.get("GeoTransform", ""))
+    numbers = [float(part) for part in text.split()]
+    return Affine.from_gdal(*numbers) if len(numbers) == 6 else None
+
+
+def _declared_step(cube: xr.DataArray, axis: str) -> float | None:
+    transform = _declared_transform(cube)
+    if transform is None:
+        return None
+    return float(transform.a if axis == "x" else transform.e)
+
+
+def _line_from_transform(
+    cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]
+) -> _Line | None:
+    transform = _declared_transform(cube)
+    if transform is None:
+        faults.append(
+            f"the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
+            f"Write it: cube.assign_coords({dim}=...), or cube.rio.write_transform(...)."
+        )
+        return None
+    if transform.b or transform.d:
+        faults.append(
+            f"the grid is rotated ({transform!r}); AnySat needs rows that run east-west. "
+            "Resample it: cube.odc.reproject(crs, resolution=10)."
+        )
+        return None
+    corner, step = (transform.c, transform.a) if axis == "x" else (transform.f, transform.e)
+    return _Line(first=corner + step / 2, step=step, size=cube.sizes[dim])
+
+
+def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, faults: list[str]) -> int:
+    """Pixel size in metres; 0 with a fault."""
+    height, width = abs(y.step), abs(x.step)
+    if not crs.is_projected:
+        kind = "degrees" if crs.is_geographic else "no projected units"
+        faults.append(
+            f"the CRS {crs.name!r} has {kind} (pixels of {width:g} x {height:g}); AnySat needs "
+            f"metres. Reproject: {_repair(crs, y, x)}"
+        )
+        return 0
+    metres = crs.axis_info[0].unit_conversion_factor
+    width, height = width * metres, height * metres
+    if abs(width - height) > GSD_TOLERANCE * max(width, height):
+        faults.append(
+            f"pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
+            f"Resample: {_repair(crs, y, x)}"
+        )
+        return 0
+    gsd = GSD_STEP * round((width + height) / 2 / GSD_STEP)
+    if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
+        faults.append(
+            f"pixels are {width:g} m; AnySat needs a multiple of {GSD_STEP} m. Resample: "
+            f"{_repair(crs, y, x)}"
+        )
+        return 0
+    return gsd
+
+
+def _centre(crs: pyproj.CRS, y: _Line, x: _Line) -> tuple[float, float]:
+    """Longitude and latitude of the grid's centre."""
+    to_degrees = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+    lon, lat = to_degrees.transform((x.low + x.high) / 2, (y.low + y.high) / 2)
+    return float(lon), float(lat)
+
+
+def _repair(crs: pyproj.CRS, y: _Line, x: _Line) -> str:
+    """Write the call that brings the cube to 10 m, in its own CRS if projected, else in UTM."""
+    target = crs.to_authority()
+    if not crs.is_projected:
+        try:
+            lon, lat = _centre(crs, y, x)
+        except ProjError:
+            lon, lat = math.nan, math.nan
+        zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
+        target = ("EPSG", str((32700 if lat < 0 else 32600) + zone))
+    name = ":".join(target) if target else "EPSG:32631"
+    return f'cube.odc.reproject("{name}", resolution=10)'
+
+
+def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[str]) -> None:
+    try:
+        factors = pyproj.Proj(crs).get_factors(*_centre(crs, y, x))
+    except ProjError:
+        return
+    scale = float(np.sqrt(factors.areal_scale))
+    if not math.isfinite(scale) or abs(scale - 1) <= STRETCH_TOLERANCE:
+        return
+    notes.append(
+        f"{crs.name} stretches distances here by a factor of {scale:.3g}: pixels of {gsd} m on "
+        f"the map are {gsd / scale:.3g} m on the ground, and AnySat is told {gsd} m. Reproject "
+        "to UTM for true sizes."
+    )

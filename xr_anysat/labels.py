@@ -1,0 +1,152 @@
+"""Coordinates, CRS and attributes of results."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from ._version import __version__
+from .arguments import Settings
+from .cube import CubeSpec
+from .modelspec import Model
+from .normalize import Normalization
+from .tiling import Axis
+from .weights import PUBLISHED, WeightsSource
+
+__all__ = ["FEATURE_DIM", "label_map", "label_vectors", "provenance", "result_geobox"]
+
+FEATURE_DIM = "feature"
+
+
+def result_geobox(spec: CubeSpec, mode: str, rows: Axis, columns: Axis) -> GeoBox:
+    """Grid of a result, north up.
+
+    A patch is a cell of its own size; a tile is a cell of the size of a stride around the tile's
+    centre, so that cells touch whatever the overlap.
+    """
+    if mode == "grid":
+        return spec.geobox
+    if mode == "patch":
+        shape, step, offset = (rows.patches, columns.patches), rows.patch, 0.0
+    else:
+        shape, step = (rows.tiles, columns.tiles), rows.stride * rows.patch
+        offset = (rows.tile * rows.patch - step) / 2
+    transform = spec.geobox.transform * Affine.translation(offset, offset) * Affine.scale(step)
+    return GeoBox(shape, transform, spec.geobox.crs)
+
+
+def label_map(
+    data: Any, geobox: GeoBox, spec: CubeSpec, cube: xr.DataArray, attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    """Name the axes of a (feature, y, x) array in the cube's own order.
+
+    Where the result has the cube's own pixels, it has the very coordinates of the cube, so that
+    the two align.
+    """
+    geobox = _own_order(geobox, spec)
+    coords: dict[Any, Any] = dict(xr_coords(geobox, dims=("y", "x")))
+    if tuple(geobox.shape) == spec.shape and np.isclose(geobox.resolution.x, _step(spec)):
+        for name, dim in (("y", spec.y_dim), ("x", spec.x_dim)):
+            if dim in cube.coords:
+                coords[name] = (name, cube[dim].values, coords[name].attrs)
+    return _label(data, (FEATURE_DIM, "y", "x"), coords, attrs)
+
+
+def label_vectors(
+    data: Any,
+    dims: tuple[str, ...],
+    spec: CubeSpec,
+    coords: Mapping[Any, Any],
+    attrs: Mapping[str, Any],
+) -> xr.DataArray:
+    """Name the axes of pooled vectors, the last of them the features."""
+    crs = xr_coords(spec.geobox, dims=("y", "x"))["spatial_ref"]
+    return _label(data, dims, {"spatial_ref": crs, **coords}, attrs)
+
+
+def _own_order(geobox: GeoBox, spec: CubeSpec) -> GeoBox:
+    """Turn a north-up grid the way the cube runs."""
+    geobox = geobox.flipy() if spec.flip_y else geobox
+    return geobox.flipx() if spec.flip_x else geobox
+
+
+def _step(spec: CubeSpec) -> float:
+    step = float(spec.geobox.resolution.x)
+    return -step if spec.flip_x else step
+
+
+def _label(
+    data: Any, dims: tuple[str, ...], coords: Mapping[Any, Any], attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    channels = data.shape[dims.index(FEATURE_DIM)]
+    part = np.array(attrs["parts"], dtype=object).repeat(channels // len(attrs["parts"]))
+    result = xr.DataArray(
+        data,
+        dims=dims,
+        name="embedding",
+        coords={
+            **coords,
+            FEATURE_DIM: (FEATURE_DIM, np.arange(channels), {"long_name": "embedding channel"}),
+            "part": (FEATURE_DIM, part, {"long_name": "what the channel describes"}),
+        },
+        attrs={key: value for key, value in attrs.items() if key != "parts"},
+    )
+    # CF names the CRS in `grid_mapping`; listed as a coordinate too, it also comes back where a
+    # file is opened without decode_coords="all".
+    result.encoding["grid_mapping"] = "spatial_ref"
+    result.encoding["coordinates"] = "spatial_ref part"
+    result.encoding["_FillValue"] = np.float32("nan")
+    return result
+
+
+def provenance(
+    settings: Settings,
+    spec: CubeSpec,
+    model: Model,
+    how: Normalization,
+    moments: npt.NDArray[np.datetime64],
+    frames: int | None,
+    input_prep: str,
+) -> dict[str, Any]:
+    """Provenance: strings, numbers and lists of them, which every format can hold."""
+    parts = ["patch", "subpatch"] if settings.map_mode == "grid" else [settings.map_mode]
+    attrs: dict[str, Any] = {
+        "parts": parts,
+        "long_name": "AnySat embedding",
+        "mode": settings.mode,
+        "xr_anysat_version": __version__,
+        "model": f"AnySat {model.size}",
+        **_weights(model.source),
+        "precision": model.precision,
+        "attention": "flash layout" if model.flash_layout else "standard",
+        "patch_size_m": settings.patch_size,
+        "tile_size_pixels": settings.tile_size,
+        "overlap": settings.overlap,
+        "input_prep": input_prep,
+        "gsd_m": float(spec.gsd),
+        "normalization": how.name,
+        "bands": [str(label) for label in spec.band_labels],
+        "dates": np.datetime_as_string(moments, unit="s").tolist(),
+    }
+    if how.mean is not None and how.std is not None:
+        attrs["normalization_mean"] = list(how.mean)
+        attrs["normalization_std"] = list(how.std)
+    if frames is not None:
+        attrs["frames"] = frames
+    if settings.mode == "pooled":
+        attrs["pooling"] = settings.pooling
+        attrs["pool_from"] = settings.pool_from
+    return attrs
+
+
+def _weights(source: WeightsSource) -> dict[str, Any]:
+    """Which weights: a graph may be built before they are downloaded, and then says so."""
+    attrs: dict[str, Any] = {"weights": source.description}
+    if source.kind != "random":
+        attrs["weights_sha256"] = source.digest or f"{PUBLISHED.sha256} (expected, not yet seen)"
+    return attrs

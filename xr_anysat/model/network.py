@@ -1,0 +1,137 @@
+"""The AnySat network, Sentinel-2 path, in the three stages that inference runs apart.
+
+1. `encode_pixels` and 2. `encode_patches` run once per pixel and patch of a map, whatever its
+cut into tiles; 3. `encode_tiles` sees all patches of a tile together.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .config import ModelConfig
+from .spatial import SpatialEncoder
+from .temporal import TemporalEncoder
+from .tile import CrossBlock, PlainBlock, encode_tiles
+
+__all__ = ["AnySat"]
+
+SENTINEL2_BANDS = 10
+
+
+class AnySat(nn.Module):
+    """Network with the parameter names of the published checkpoint.
+
+    Parameters
+    ----------
+    config
+        Size of the network.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
+        self.projector_s2 = TemporalEncoder(config, SENTINEL2_BANDS)
+        self.spatial_encoder = SpatialEncoder(config)
+        blocks: list[nn.Module] = [PlainBlock(config) for _ in range(config.depth)]
+        self.blocks = nn.ModuleList([*blocks, CrossBlock(config)])
+
+    def encode_pixels(
+        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 2048
+    ) -> Tensor:
+        """Time series of pixels (N, T, 10), valid where (N, T), to vectors (N, D)."""
+        out: Tensor = self.projector_s2(values, valid, day_of_year, batch=batch)
+        return out
+
+    def encode_patches(
+        self,
+        pixels: Tensor,
+        shape: tuple[int, int],
+        gsd: float,
+        missing: Tensor | None = None,
+        *,
+        sub_patches: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pixel vectors of patches (B, m, D) to patch tokens (B, D) and sub-patch tokens."""
+        out: tuple[Tensor, Tensor | None] = self.spatial_encoder(
+            pixels, shape, gsd, missing, sub_patches=sub_patches
+        )
+        return out
+
+    def encode_tiles(
+        self,
+        tokens: Tensor,
+        patch_size: float,
+        missing: Tensor | None = None,
+        *,
+        patches: bool = True,
+    ) -> Tensor:
+        """Patch tokens (B, rows, columns, D) to (B, 1 + rows * columns, D), the tile's first.
+
+        `patch_size` is in metres.
+        """
+        return encode_tiles(
+            self.cls_token, self.blocks, tokens, patch_size / 10, missing, patches=patches
+        )
+
+    def forward(
+        self,
+        values: Tensor,
+        day_of_year: Tensor,
+        patch_size: float,
+        *,
+        gsd: float = 10,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Embed whole tiles, stage after stage: the reference that tiling is checked against.
+
+        Parameters
+        ----------
+        values
+            (B, T, 10, H, W) float32, normalised.
+        day_of_year
+            (T,), 0 on 1 January.
+        patch_size
+            Metres; `patch_size / gsd` pixels divide H and W.
+        gsd
+            Pixel size in metres.
+        valid
+            (B, T, H, W) bool; all valid where None.
+
+        Returns
+        -------
+        dict of Tensor
+            "tile" (B, D), "patch" (B, rows, columns, D) and "dense" (B, H, W, 2 D).
+        """
+        batch, dates, bands, height, width = values.shape
+        side = round(patch_size / gsd)
+        rows, columns = height // side, width // side
+        series = values.permute(0, 3, 4, 1, 2).reshape(-1, dates, bands)
+        if valid is None:
+            valid = torch.ones(batch, dates, height, width, dtype=torch.bool)
+        seen = valid.permute(0, 2, 3, 1).reshape(-1, dates)
+        pixels = self.encode_pixels(series, seen.to(series.device), day_of_year)
+        sub = _cut(pixels.view(batch, height, width, -1), side)  # (B * rows * columns, m, D)
+        missing = ~_cut(seen.any(1).view(batch, height, width, 1), side)[..., 0]
+        tokens, sub_tokens = self.encode_patches(sub, (side, side), gsd, missing)
+        empty = missing.all(1).view(batch, rows, columns)
+        out = self.encode_tiles(tokens.view(batch, rows, columns, -1), patch_size, empty)
+        patch = out[:, 1:].unflatten(1, (rows, columns))
+        assert sub_tokens is not None
+        dense = torch.cat([patch.flatten(0, 2)[:, None].expand_as(sub_tokens), sub_tokens], -1)
+        return {
+            "tile": out[:, 0],
+            "patch": patch,
+            "dense": _join(dense, (batch, rows, columns), side),
+        }
+
+
+def _cut(x: Tensor, side: int) -> Tensor:
+    """(B, H, W, D) -> (B * rows * columns, side * side, D)."""
+    x = x.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, rows, side, columns, side, D)
+    return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
+
+def _join(x: Tensor, shape: tuple[int, int, int], side: int) -> Tensor:
+    """(B * rows * columns, side * side, D) -> (B, H, W, D)."""
+    x = x.unflatten(0, shape).unflatten(3, (side, side)).transpose(2, 3)
+    return x.flatten(1, 2).flatten(2, 3)

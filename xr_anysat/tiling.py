@@ -1,0 +1,223 @@
+"""Patches, tiles and chunks of a cube, in whole numbers.
+
+Everything is laid from the cube's north-west corner. Patches are `patch` pixels on a side, tiles
+`tile` patches, and a tile begins every `stride` patches; the tiles of an axis are as few as cover
+it, and the last one is cut short where the cube ends. An axis is treated on its own, rows and
+columns alike, so everything here is about one axis unless it says otherwise.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Axis", "ChunkedAxis", "Overlap", "blend_weights", "chunk_sizes", "recut"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Patches and tiles along one axis of a cube.
+
+    Parameters
+    ----------
+    pixels
+        Length of the axis.
+    patch
+        Pixels of a patch.
+    tile, stride
+        Patches of a tile, and from one tile's beginning to the next's.
+    """
+
+    pixels: int
+    patch: int
+    tile: int
+    stride: int
+
+    @property
+    def patches(self) -> int:
+        """Patches, the last one perhaps incomplete."""
+        return -(-self.pixels // self.patch)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles, the last one perhaps incomplete: the fewest that cover every patch."""
+        return 1 + max(0, -(-(self.patches - self.tile) // self.stride))
+
+    def tile_range(self, index: int) -> tuple[int, int]:
+        """First patch of a tile, and the one after its last within the cube."""
+        start = index * self.stride
+        return start, min(start + self.tile, self.patches)
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a patch can lie in more than one tile."""
+        return self.stride < self.tile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Part of a chunk that lies in a window: `index` of the chunk, and where, in patches.
+
+    `source` is (start, stop) within the chunk, `target` within the window.
+    """
+
+    index: int
+    source: tuple[int, int]
+    target: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkedAxis:
+    """An axis cut into chunks of whole patches (but for the cube's own end).
+
+    Each tile belongs to the chunk that its first patch lies in, and to it alone, so that no tile
+    is computed twice.
+
+    Parameters
+    ----------
+    axis
+        The axis.
+    chunks
+        Pixels of each chunk; all but the last are multiples of the patch.
+    """
+
+    axis: Axis
+    chunks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        cut = [size for size in self.chunks[:-1] if size % self.axis.patch]
+        if sum(self.chunks) != self.axis.pixels or cut or min(self.chunks) < 1:
+            raise ValueError(f"chunks {self.chunks} do not cut {self.axis} into whole patches")
+
+    @property
+    def patch_edges(self) -> tuple[int, ...]:
+        """Patch at which each chunk begins, and the number of patches."""
+        return _edges(self.chunks, self.axis.patch)
+
+    @property
+    def patch_chunks(self) -> tuple[int, ...]:
+        """Patches of each chunk."""
+        return tuple(np.diff(self.patch_edges).tolist())
+
+    def patch_range(self, index: int) -> tuple[int, int]:
+        """Patches of a chunk: first, and one after the last."""
+        edges = self.patch_edges
+        return edges[index], edges[index + 1]
+
+    def tiles_of(self, index: int) -> range:
+        """Tiles that begin in a chunk."""
+        first, last = (-(-edge // self.axis.stride) for edge in self.patch_range(index))
+        return range(min(first, self.axis.tiles), min(last, self.axis.tiles))
+
+    def window_of(self, index: int) -> tuple[int, int]:
+        """Patches that a chunk's tiles see, (start, stop); empty where it has no tile."""
+        tiles = self.tiles_of(index)
+        if not tiles:
+            return (0, 0)
+        return self.axis.tile_range(tiles[0])[0], self.axis.tile_range(tiles[-1])[1]
+
+    def overlaps(self, window: tuple[int, int]) -> tuple[Overlap, ...]:
+        """Chunks that a window of patches touches, in order."""
+        edges = self.patch_edges
+        return tuple(_overlaps(edges, window))
+
+    def contributions(self, index: int) -> tuple[Overlap, ...]:
+        """Chunks whose tiles see patches of this chunk.
+
+        `source` is the place within the other chunk's window, `target` within this chunk.
+        """
+        start, stop = self.patch_range(index)
+        found = []
+        for other in range(index + 1):
+            low, high = self.window_of(other)
+            first, last = max(low, start), min(high, stop)
+            if first < last:
+                found.append(
+                    Overlap(
+                        index=other,
+                        source=(first - low, last - low),
+                        target=(first - start, last - start),
+                    )
+                )
+        return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _edges(chunks: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    ends = np.cumsum(chunks)
+    return (0, *(-(-ends // patch)).tolist())
+
+
+def _overlaps(edges: Sequence[int], window: tuple[int, int]) -> Iterator[Overlap]:
+    start, stop = window
+    for index in range(len(edges) - 1):
+        first, last = max(edges[index], start), min(edges[index + 1], stop)
+        if first < last:
+            yield Overlap(
+                index=index,
+                source=(first - edges[index], last - edges[index]),
+                target=(first - start, last - start),
+            )
+
+
+def blend_weights(tile: int) -> npt.NDArray[np.float32]:
+    """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
+
+    At an overlap of one half the weights of two neighbours add up to one.
+
+    Returns
+    -------
+    ndarray
+        (tile,) float32.
+    """
+    weights = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
+    return weights.astype(np.float32)
+
+
+def chunk_sizes(length: int, unit: int, limit: int) -> tuple[int, ...]:
+    """Cut a length into nearly equal chunks of whole units, none above the limit.
+
+    A single unit is never cut, and the last chunk takes what is left of the length.
+    """
+    units = -(-length // unit)
+    count = -(-units // max(1, limit // unit))
+    edges = [round(i * units / count) * unit for i in range(count)] + [length]
+    return tuple(stop - start for start, stop in pairwise(edges))
+
+
+def recut(chunks: Sequence[int], unit: int, limit: int) -> tuple[int, ...]:
+    """Re-cut the chunks of a source to whole units and to a size.
+
+    Edges stay as near to the source's as whole units allow, so that few chunks need two blocks
+    of the source: large blocks are cut into equal parts, small ones are joined.
+
+    Parameters
+    ----------
+    chunks
+        Sizes of the source's chunks.
+    unit
+        What every edge but the end is a multiple of.
+    limit
+        Largest size, unless a single unit is larger.
+    """
+    length = sum(chunks)
+    limit = max(limit, unit)
+    ends = {min(length, math.floor(end / unit + 0.5) * unit) for end in np.cumsum(chunks).tolist()}
+    kept: list[int] = []
+    start = 0
+    for end in sorted((ends - {0}) | {length}):
+        if kept and end - start <= limit:
+            kept[-1] = end  # join with what came before
+            continue
+        start = kept[-1] if kept else 0
+        kept.append(end)
+    pieces: list[int] = []
+    start = 0
+    for end in kept:
+        pieces += chunk_sizes(end - start, unit, limit)
+        start = end
+    return tuple(pieces)
