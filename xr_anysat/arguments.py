@@ -143,6 +143,7 @@ def check_mask(
     if strange:
         raise OptionError(f"mask= has dimensions {strange} that are not among {dims}; {example}")
     template = array.isel({spec.band_dim: 0}, drop=True)
+    mask = mask.reset_coords(drop=True)  # a scalar `time`, of one scene's mask, is no dimension
     try:
         _, mask = xr.align(template, mask, join="exact", copy=False)
     except ValueError as error:
@@ -152,6 +153,8 @@ def check_mask(
                 'mask.reindex_like(cube, method="nearest", tolerance=1).'
             ]
         ) from None
+    if spec.chunked and mask.chunks is None:  # so that it grows to the cube's size block by block
+        mask = mask.chunk({dim: array.chunksizes[dim] for dim in mask.dims})
     sizes = {dim: array.sizes[dim] for dim in dims if dim not in mask.dims}
     return mask.expand_dims(sizes).transpose(*dims)
 

@@ -154,6 +154,7 @@ def understand(
     *,
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
+    dated: bool = True,
     faults: Sequence[str] = (),
 ) -> CubeSpec:
     """Find out what a cube is.
@@ -166,6 +167,8 @@ def understand(
         Labels of bands by AnySat's names, where they cannot be found by themselves.
     dates
         Dates in the cube's order, in place of its time coordinate.
+    dated
+        Whether dates matter; without, none are needed, and those of the result mean nothing.
     faults
         What is known to be wrong already; the bands are then not looked at again.
 
@@ -189,6 +192,8 @@ def understand(
             f"dimensions {extra} are neither time, band, y nor x (the cube has {list(cube.dims)}); "
             f"embed one slice at a time: cube.isel({extra[0]}=0)."
         )
+    if not dated:
+        dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
     moments = parse_dates(cube, time_dim, dates, faults)
     faults = known + faults
     if faults or grid is None or band_dim is None:

@@ -34,10 +34,10 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-PIXEL_DATES = 2048
+PIXEL_DATES = 1024
 """Pixel-dates of a batch: the widest intermediate, 2 D floats each, stays in the cache."""
 
-TOKENS = 4096
+TOKENS = 2048
 """Tokens of a batch of patches or tiles."""
 
 NETWORKS = 2

@@ -91,7 +91,8 @@ def valid_dates(values: Array, mask: Array | None, nodata: Sequence[float]) -> B
             valid &= np.isfinite(plane)
         for number in nodata:
             # a float is compared in the array's own precision: -3.4e38 as float32 wrote it
-            missing = plane.dtype.type(number) if plane.dtype.kind == "f" else number
+            with np.errstate(over="ignore"):  # beyond it: infinite, and missing anyway
+                missing = plane.dtype.type(number) if plane.dtype.kind == "f" else number
             valid &= plane != missing
     if mask is not None:
         valid &= mask
@@ -157,7 +158,9 @@ def composite(values: Array, valid: Bools, groups: Sequence[Sequence[int]]) -> t
         count = there.sum(axis=0)  # (h, w)
         seen[index] = count > 0
         for band in range(values.shape[1]):
-            ranked = np.where(there, values[dates, band].astype(np.float32), np.inf)
+            with np.errstate(over="ignore"):
+                ranked = values[dates, band].astype(np.float32)
+            np.copyto(ranked, np.inf, where=~there)
             ranked.sort(axis=0)
             middle = [np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(dates) - 1)]
             low, high = (np.take_along_axis(ranked, m[None], axis=0)[0] for m in middle)
@@ -200,7 +203,7 @@ def normalize(
     if how.kind == "tile_zscore":
         assert tile is not None
         return _by_tile(values, valid, tile)
-    out = values.astype(np.float32)
+    out = _without_missing(values, valid)
     if how.kind == "reflectance":
         if how.fixed:
             _check_scale(values, valid, how, DN_PER_REFLECTANCE / 10)
@@ -211,6 +214,14 @@ def normalize(
         if how.fixed:
             _check_scale(values, valid, how, float(np.median(numbers[0])))
         _standardize(out, numbers)
+        np.copyto(out, 0, where=~valid[:, None])
+    return out
+
+
+def _without_missing(values: Array, valid: Bools) -> Floats:
+    """Copy to float32, zero where not valid: what stands for missing may overflow later."""
+    with np.errstate(over="ignore"):
+        out = values.astype(np.float32)
     np.copyto(out, 0, where=~valid[:, None])
     return out
 
@@ -228,7 +239,7 @@ def _by_tile(values: Array, valid: Bools, tile: int) -> Floats:
         for column in range(0, values.shape[3], tile):
             window = (slice(row, row + tile), slice(column, column + tile))
             part, seen = values[:, :, *window], valid[:, *window]
-            local = part.astype(np.float32)
+            local = _without_missing(part, seen)
             _standardize(local, moments_to_stats(band_moments(part, seen)))
             out[:, :, *window] = np.where(seen[:, None], local, 0)
     return out

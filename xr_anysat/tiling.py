@@ -181,8 +181,11 @@ def blend_weights(tile: int) -> npt.NDArray[np.float32]:
 def chunk_sizes(length: int, unit: int, limit: int) -> tuple[int, ...]:
     """Cut a length into nearly equal chunks of whole units, none above the limit.
 
-    A single unit is never cut, and the last chunk takes what is left of the length.
+    What is within the limit stays whole, a single unit is never cut, and the last chunk takes
+    what is left of the length.
     """
+    if length <= limit:
+        return (length,)
     units = -(-length // unit)
     count = -(-units // max(1, limit // unit))
     edges = [round(i * units / count) * unit for i in range(count)] + [length]

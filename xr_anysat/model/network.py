@@ -36,7 +36,7 @@ class AnySat(nn.Module):
         self.blocks = nn.ModuleList([*blocks, CrossBlock(config)])
 
     def encode_pixels(
-        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 2048
+        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 1024
     ) -> Tensor:
         """Time series of pixels (N, T, 10), valid where (N, T), to vectors (N, D)."""
         out: Tensor = self.projector_s2(values, valid, day_of_year, batch=batch)

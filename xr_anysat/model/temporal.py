@@ -143,7 +143,7 @@ class TemporalEncoder(nn.Module):
         self.patch_embed = _SeriesEncoder(config, bands)
 
     def forward(
-        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 2048
+        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 1024
     ) -> Tensor:
         """Encode pixels.
 

@@ -1,0 +1,5 @@
+"""``python -m xr_anysat``."""
+
+from .cli import main
+
+main()
