@@ -3,6 +3,8 @@
 Nothing here reads pixels.
 """
 
+import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from .dates import day_of_year, parse_dates
 from .errors import CubeError
-from .grid import find_grid
+from .grid import find_grid, spatial_dims
 from .sentinel2 import ALIASES, BANDS, match_bands
 
 __all__ = [
@@ -30,7 +32,8 @@ __all__ = [
 
 _TIME_NAMES = ("time", "t", "date", "dates", "datetime", "acquisition_time")
 _BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
-_MISSING_KEYS = ("nodata", "_FillValue", "missing_value")
+_MISSING_KEYS = ("nodata", "_FillValue", "missing_value", "fill_value")
+_MAPPING_KEYS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,20 +113,34 @@ def as_dataarray(
     if not cube.data_vars:
         raise CubeError(["the Dataset has no data variables; AnySat needs one per band."])
     faults: list[str] = []
+    # A grid mapping is no coordinate yet where the file was opened without decode_coords="all".
+    cube = cube.set_coords(
+        [name for name, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)]
+    )
+    whole = [name for name, v in cube.data_vars.items() if _named_band_dim(v) is not None]
+    if len(whole) == 1 and not any(match_bands(cube.data_vars).values()):
+        faults.append(
+            f"the Dataset holds its bands in one variable, {whole[0]!r}; AnySat needs one variable "
+            f"per band, or that DataArray by itself: cube[{whole[0]!r}].anysat.embed()."
+        )
+        return cube[whole[0]], faults
     names = find_bands(list(cube.data_vars), bands, "data variables", faults)
     variables = [cube[name] for name in names]
-    dims = {v.dims for v in variables}
+    dims = {frozenset(v.dims) for v in variables}
     if len(dims) > 1:
         faults.append(
-            f"the bands of the Dataset have different dimensions: {sorted(map(str, dims))}; "
+            "the bands of the Dataset have different dimensions: "
+            f"{sorted({str(v.dims) for v in variables})}; "
             "all ten need the same, on one grid. Load them with one resolution "
             "(odc.stac.load(..., resolution=10)), or bring each to one grid with "
             "ds[name].odc.reproject(geobox)."
         )
     if faults:
         largest = max(variables or cube.data_vars.values(), key=lambda v: v.ndim)
-        return largest.expand_dims(band=[str(largest.name)]), faults
-    return _stack(cube, variables), []
+        if _named_band_dim(largest) is None:
+            largest = largest.expand_dims(band=[str(largest.name)])
+        return largest, faults
+    return _stack(cube, [v.transpose(*variables[0].dims) for v in variables]), []
 
 
 def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
@@ -131,7 +148,7 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
     if len(declared) > 1:
         variables = [_missing_to_nan(v) for v in variables]
         declared = {()}
-    index = pd.Index([str(v.name) for v in variables], name="band", dtype=object)
+    index = pd.Index([v.name for v in variables], name="band", dtype=object)
     stacked = xr.concat(
         variables, dim=index, coords="minimal", compat="override", join="override",
         combine_attrs="drop",
@@ -181,13 +198,13 @@ def understand(
     notes: list[str] = []
     _check_values(cube, faults)
     grid = find_grid(cube, faults, notes)
-    spatial = {grid.y_dim, grid.x_dim} if grid else {"x", "y"}
-    rest = [dim for dim in cube.dims if dim not in spatial]
+    spatial = spatial_dims(cube)
+    rest = [dim for dim in cube.dims if dim not in (spatial or ())]
     band_dim, labels = _find_band_dim(cube, rest, bands, [] if known else faults)
     rest = [dim for dim in rest if dim != band_dim]
     time_dim = find_time_dim(cube, rest)
     extra = [str(dim) for dim in rest if dim != time_dim]
-    if extra:
+    if extra and spatial is not None:
         faults.append(
             f"dimensions {extra} are neither time, band, y nor x (the cube has {list(cube.dims)}); "
             f"embed one slice at a time: cube.isel({extra[0]}=0)."
@@ -195,7 +212,7 @@ def understand(
     if not dated:
         dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
     moments = parse_dates(cube, time_dim, dates, faults)
-    faults = known + faults
+    faults = list(dict.fromkeys(known + faults))
     if faults or grid is None or band_dim is None:
         raise CubeError(faults)
     return CubeSpec(
@@ -260,11 +277,16 @@ def find_bands(
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
         faults.append(f"bands= asks for {absent}, but the cube's {where} are {_some(labels)}")
+    twice = [str(name) for name, uses in Counter(given.values()).items() if uses > 1]
+    if twice:
+        faults.append(f"bands= gives {twice} to more than one band; give each its own.")
     found = match_bands(label for label in labels if label not in given.values())
     chosen: list[Hashable] = []
     missing: list[str] = []
     for band in BANDS:
-        names = [given[band]] if band in given else found[band]
+        if band in absent:
+            continue
+        names = [given[band]] if band in given else list(dict.fromkeys(found[band]))
         if len(names) > 1:
             faults.append(
                 f"{[str(n) for n in names]} all name band {band}; say which one is meant: "
@@ -284,6 +306,8 @@ def find_bands(
 
 def band_labels(cube: xr.DataArray, dim: Hashable) -> list[Hashable]:
     """Labels along the band dimension; what rioxarray keeps in `long_name` counts."""
+    if cube[dim].dtype.kind == "M":
+        return []
     names = cube.attrs.get("long_name")
     labels = cube[dim].values.tolist() if dim in cube.coords else []
     plain = not labels or all(isinstance(label, int) for label in labels)
@@ -298,7 +322,7 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
     A fill value in the encoding of floats that were scaled on reading belongs to the file's
     numbers, not to these; xarray has made it NaN already.
     """
-    found: list[float] = []
+    found = [_nodata_of_rio(cube)]
     scaled = cube.dtype.kind == "f" and (
         "scale_factor" in cube.encoding or "add_offset" in cube.encoding
     )
@@ -310,9 +334,17 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
                     value = float(number)
                 except (TypeError, ValueError):
                     continue
-                if not np.isnan(value) and value not in found:
-                    found.append(value)
-    return tuple(sorted(found))
+                found.append(value)
+    return tuple(sorted({value for value in found if not np.isnan(value)}))
+
+
+def _nodata_of_rio(cube: xr.DataArray) -> float:
+    """Missing value set by `rio.set_nodata`, which stands in no attribute; NaN without."""
+    try:
+        encoded = cube.rio.encoded_nodata is not None  # then `nodata` is of rioxarray's choice
+        return math.nan if encoded or cube.rio.nodata is None else float(cube.rio.nodata)
+    except (OverflowError, TypeError, ValueError):  # a value that the dtype cannot hold
+        return math.nan
 
 
 def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
@@ -341,13 +373,13 @@ def _find_band_dim(
     faults: list[str],
 ) -> tuple[Hashable | None, list[Hashable]]:
     """Dimension of the bands and the ten labels along it."""
-    named = [dim for dim in dims if str(dim).lower() in _BAND_NAMES]
+    named = _named_band_dim(cube)
     matching = [
         dim
         for dim in dims
         if sum(bool(m) for m in match_bands(band_labels(cube, dim)).values()) > 1
     ]
-    candidates = named or matching
+    candidates = matching if named is None else [named]
     if not candidates:
         faults.append(
             f"no band dimension was found among {list(cube.dims)}; AnySat needs one of the names "
@@ -363,7 +395,18 @@ def _find_band_dim(
             f'cube.assign_coords({dim}=["B02", "B03", ...]).'
         )
         return dim, []
-    return dim, find_bands(labels, bands, "bands", faults)
+    chosen = find_bands(labels, bands, "bands", faults)
+    repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
+    if repeated:
+        faults.append(
+            f"bands {repeated} are there more than once; keep one of each: "
+            f"cube.drop_duplicates({dim!r})."
+        )
+    return dim, chosen
+
+
+def _named_band_dim(cube: xr.DataArray) -> Hashable | None:
+    return next((dim for dim in cube.dims if str(dim).lower() in _BAND_NAMES), None)
 
 
 def find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:

@@ -1,6 +1,7 @@
 """Dates of a cube: whatever the time coordinate holds, to UTC and to days of the year."""
 
 import datetime
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -15,6 +16,9 @@ LAST_DAY = 364
 """31 December, in leap years too: the last day that the network's dates know."""
 
 _STANDARD_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+
+_YEAR_FIRST = re.compile(r"\s*\d{4}(\D|\d{4}|$)")
+_WHOLE_DAYS = re.compile(r"\d{4}(-\d\d){0,2}")
 
 Moments = npt.NDArray[np.datetime64]
 
@@ -50,9 +54,9 @@ def parse_dates(
     if dates is not None:
         source, values = "dates=", dates
     elif time_dim is not None and time_dim in cube.coords:
-        source, values = f"the coordinate {time_dim!r}", cube[time_dim].values
+        source, values = f"the coordinate {time_dim!r}", cube[time_dim]
     elif time_dim is None and (scalar := _scalar_time(cube)) is not None:
-        source, values = f"the coordinate {scalar!r}", cube[scalar].values
+        source, values = f"the coordinate {scalar!r}", cube[scalar]
     else:
         what = f"the dimension {time_dim!r} has no dates" if time_dim else "the cube has no dates"
         faults.append(
@@ -70,12 +74,17 @@ def parse_dates(
         )
         return nothing
     if len(moments) != size:
-        faults.append(f"{source} has {len(moments)} dates, but the cube has {size}.")
+        faults.append(
+            f"{source} has {len(moments)} dates, but the cube has {size}; give one for each, in "
+            'the cube\'s order: dates=["2021-04-03", ...].'
+        )
     missing = np.flatnonzero(np.isnat(moments)).tolist()
     if missing:
+        own = dates is None and time_dim is not None
+        drop = f"drop them (cube.isel({time_dim}=cube.{time_dim}.notnull())) or " if own else ""
         faults.append(
-            f"{source} has no date (NaT) at positions {missing[:10]}; drop them "
-            f"(cube.isel({time_dim}=cube.{time_dim}.notnull())) or give all with dates=."
+            f"{source} has no date (NaT) at positions {missing[:10]}; {drop}give every date: "
+            'dates=["2021-04-03", ...].'
         )
     return moments
 
@@ -90,7 +99,9 @@ def _scalar_time(cube: xr.DataArray) -> Hashable | None:
 def _to_utc(values: Any) -> Moments:
     if isinstance(values, str | datetime.date):
         values = [values]
-    array = np.atleast_1d(values.values if hasattr(values, "values") else np.asarray(values))
+    if isinstance(values, xr.DataArray) and values.ndim == 1:
+        values = values.to_index()  # which keeps time zones
+    array = np.atleast_1d(np.asarray(values))
     if array.ndim > 1:
         raise ValueError(f"they have {array.ndim} dimensions")
     if array.dtype.kind == "M":
@@ -108,12 +119,16 @@ def _moment(value: Any) -> np.datetime64:
         if calendar not in _STANDARD_CALENDARS:
             raise ValueError(
                 f"calendar {calendar!r} has other days than the sky; convert it "
-                "(cube.convert_calendar('standard'))"
+                '(cube.convert_calendar("standard", align_on="date"))'
             )
         value = value.isoformat()
     if isinstance(value, bytes):
         value = value.decode()
+    if isinstance(value, int | float | np.number) and not np.isnan(value):
+        raise TypeError(f"{value!r} is a bare number")
     stamp = pd.Timestamp(value)  # NaT has no time zone, and becomes NaT
+    if isinstance(value, str) and not pd.isna(stamp) and not _YEAR_FIRST.match(value):
+        raise ValueError(f"{value!r} does not begin with its year, which leaves it open to guess")
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
     return stamp.to_datetime64().astype("M8[s]")
@@ -131,16 +146,19 @@ def frame_groups(
     frames
         Number of periods.
     period
-        (start, end) that they divide, both included; default the first to the last date.
+        (start, end) that they divide, both included, a month or a year as a string to its last
+        day; default the first to the last date.
 
     Returns
     -------
     tuple
         Date indices of each period that has any, and the middle of each such period.
     """
-    start, end = (moments.min(), moments.max()) if period is None else _to_utc(list(period))
-    if period is not None and not _has_time(period[1]):
-        end = end + np.timedelta64(86_399, "s")  # the whole of the last day
+    if period is None:
+        start, end = moments.min(), moments.max()
+    else:
+        first, last = period
+        start, end = _to_utc([first])[0], _last_second(last)
     length = (end - start).astype(np.int64)
     place = (moments - start).astype(np.int64) * frames // max(length, 1)
     place = np.where(moments == end, frames - 1, np.minimum(place, frames))
@@ -154,6 +172,13 @@ def frame_groups(
     return tuple(groups), np.array(middles, dtype="M8[s]")
 
 
-def _has_time(value: Any) -> bool:
-    moment = _moment(value)
-    return bool(moment != moment.astype("M8[D]"))
+def _last_second(value: Any) -> np.datetime64:
+    """End of a year, month or day, where no time of the day is given."""
+    if isinstance(value, str) and _WHOLE_DAYS.fullmatch(value):
+        unit = np.datetime64(value)
+    else:
+        unit = _moment(value)
+        if unit != unit.astype("M8[D]"):
+            return unit
+        unit = unit.astype("M8[D]")
+    return (unit + 1).astype("M8[s]") - np.timedelta64(1, "s")

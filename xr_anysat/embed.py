@@ -24,7 +24,7 @@ from .arguments import (
     fixed_normalization,
     stats_normalization,
 )
-from .cube import CubeSpec, as_dataarray, canonical, find_time_dim, north_up, understand
+from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
 from .errors import OptionError
 from .inference import ChunkSpec
@@ -42,7 +42,7 @@ __all__ = ["band_stats", "embed", "understand_cube"]
 Cube = xr.DataArray | xr.Dataset
 Mode = Literal["grid", "patch", "tile", "pooled"]
 
-EAGER_CHUNK = 128
+EAGER_CHUNK = 64
 """Pixels of a chunk of a cube in memory: small enough for a progress bar to move."""
 
 
@@ -195,11 +195,10 @@ def embed(
     if stats is not None:
         bound = lazy.after([values, seen], stats)
         values, seen = cast(da.Array, bound[0]), bound[1]
-    gather, work = lazy.working_chunks(
+    work = lazy.working_chunks(
         values.chunks[2:],
         settings.tile_size if how.kind == "tile_zscore" else settings.rows.patch,
         len(spec.dates),
-        values.dtype.itemsize,
         _bytes_per_pixel(settings, network),
         None if lazily else EAGER_CHUNK,
     )
@@ -222,8 +221,8 @@ def embed(
         ),
     )
     data = lazy.embed_array(
-        lazy.cut(values, gather, work),
-        None if seen is None else lazy.cut(seen, gather, work),
+        lazy.cut(values, work),
+        None if seen is None else lazy.cut(seen, work),
         stats,
         job,
     )
@@ -260,7 +259,7 @@ def band_stats(
         With every fault of the cube.
     """
     array, faults = as_dataarray(cube, bands)
-    spec = understand(array, bands=bands, dates=_any_dates(array), faults=faults)
+    spec = understand(array, bands=bands, dated=False, faults=faults)
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
@@ -277,13 +276,6 @@ def band_stats(
         coords={"band": list(BANDS)},
         attrs={"xr_anysat_version": __version__, "gsd_m": spec.gsd},
     )
-
-
-def _any_dates(array: xr.DataArray) -> list[str]:
-    """Dates for a cube whose dates do not matter."""
-    named = [d for d in array.dims if str(d).lower() not in ("band", "bands", "x", "y")]
-    dim = find_time_dim(array, named)
-    return ["2000-01-01"] * (1 if dim is None else array.sizes[dim])
 
 
 def _as_dask(values: Any, lazily: bool) -> da.Array:
@@ -313,7 +305,7 @@ def _normalization(
         if mean.chunks is None and std.chunks is None:
             numbers = stats_normalization("band_stats", mean.values, std.values, fixed=True)
             return numbers, None
-        stats = da.stack([da.asarray(mean.data), da.asarray(std.data)]).rechunk(-1)
+        stats = lazy.rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
         return Normalization(kind="stats", name="band_stats", fixed=True), stats
     if normalize != "zscore":
         return fixed_normalization(normalize), None
@@ -326,7 +318,7 @@ def _normalization(
 
 def _in_slabs(values: da.Array, lazily: bool) -> da.Array:
     """Cut a cube in memory into slabs, so that no temporary of the sums is of its size."""
-    return values if lazily else values.rechunk({2: EAGER_CHUNK})
+    return values if lazily else lazy.rechunk(values, {2: EAGER_CHUNK})
 
 
 def _bytes_per_pixel(settings: Settings, model: Model) -> float:

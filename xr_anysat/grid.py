@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
-__all__ = ["Grid", "find_grid"]
+__all__ = ["Grid", "find_grid", "spatial_dims"]
 
 GSD_STEP = 10
 """Metres: AnySat's Sentinel-2 resolution is a multiple of it."""
@@ -26,7 +26,7 @@ STRETCH_TOLERANCE = 0.02
 """Share by which a projection may stretch ground distances without a warning."""
 
 _IRREGULAR = 0.01
-"""Share of a pixel by which a coordinate may be off its place: float32 coordinates are."""
+"""Share of a pixel by which a coordinate may be off its place, besides its own rounding."""
 
 _X_NAMES = ("x", "easting", "eastings", "projection_x_coordinate", "lon", "longitude")
 _Y_NAMES = ("y", "northing", "northings", "projection_y_coordinate", "lat", "latitude")
@@ -66,7 +66,7 @@ class _Line:
 
 def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid | None:
     """Understand the grid of a cube, or add what is wrong with it to the faults."""
-    dims = _spatial_dims(cube)
+    dims = spatial_dims(cube)
     if dims is None:
         faults.append(
             f"no spatial dimensions were found among {list(cube.dims)}; AnySat needs y and x. "
@@ -75,6 +75,10 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
         return None
     y_dim, x_dim = dims
     crs = _find_crs(cube, faults)
+    transform = _declared_transform(cube)
+    if transform is not None and (transform.b or transform.d):
+        _refuse_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, faults)
+        return None
     y, x = _line(cube, y_dim, "y", faults), _line(cube, x_dim, "x", faults)
     if crs is None or y is None or x is None:
         return None
@@ -94,7 +98,8 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
     )
 
 
-def _spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
+def spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
+    """Names of the y and x dimensions, or None."""
     by_name = {str(dim).lower(): dim for dim in cube.dims}
     x = next((by_name[name] for name in _X_NAMES if name in by_name), None)
     y = next((by_name[name] for name in _Y_NAMES if name in by_name), None)
@@ -111,7 +116,9 @@ def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
         found: Any = cube.rio.crs
         if found is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
             found = int(cube["epsg"].values)
-        elif found is not None:
+        elif found is None:
+            found = _undeclared_crs(cube)
+        else:
             found = found.to_wkt()
         crs = None if found is None else pyproj.CRS.from_user_input(found)
     except (RioXarrayError, ProjError, ValueError) as error:
@@ -129,6 +136,17 @@ def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
     return crs
 
 
+def _undeclared_crs(cube: xr.DataArray) -> Any:
+    """CRS of a grid mapping that nothing refers to, or in the attributes of the coordinates."""
+    mappings = [coord for coord in cube.coords.values() if coord.ndim == 0]
+    found = [c.attrs[key] for c in mappings for key in ("crs_wkt", "spatial_ref") if key in c.attrs]
+    found += [cube[dim].attrs.get("crs") for dim in cube.dims if dim in cube.coords]
+    distinct = {pyproj.CRS.from_user_input(crs) for crs in found if crs is not None}
+    if len(distinct) > 1:
+        raise ValueError(f"its coordinates name {len(distinct)} of them")
+    return distinct.pop() if distinct else None
+
+
 def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _Line | None:
     size = cube.sizes[dim]
     if size == 0:
@@ -139,6 +157,7 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
         faults.append(f"the coordinate {dim!r} holds values that are no numbers.")
         return None
+    rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
     values = values.astype(np.float64)
     if size == 1:
         step = _declared_step(cube, axis)
@@ -152,7 +171,7 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
     step = (values[-1] - values[0]) / (size - 1)
     ideal = values[0] + step * np.arange(size)
     worst = float(np.abs(values - ideal).max())
-    if step == 0 or worst > _IRREGULAR * abs(step):
+    if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
         faults.append(
             f"the coordinate {dim!r} is not regular: steps run from {np.diff(values).min():g} to "
             f"{np.diff(values).max():g}; AnySat needs one grid of equal pixels. Sort it "
@@ -164,14 +183,18 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
 
 
 def _declared_transform(cube: xr.DataArray) -> Affine | None:
-    """Read the transform in the grid mapping's `GeoTransform`, if it is there."""
+    """Read the grid mapping's `GeoTransform`, or the attribute `transform` (stackstac)."""
     try:
         mapping = cube.coords.get(cube.rio.grid_mapping)
     except RioXarrayError:
-        return None
+        mapping = None
     text = "" if mapping is None else str(mapping.attrs.get("GeoTransform", ""))
-    numbers = [float(part) for part in text.split()]
-    return Affine.from_gdal(*numbers) if len(numbers) == 6 else None
+    try:
+        if len(text.split()) == 6:
+            return Affine.from_gdal(*map(float, text.split()))
+        return Affine(*map(float, tuple(cube.attrs["transform"])[:6]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _declared_step(cube: xr.DataArray, axis: str) -> float | None:
@@ -191,24 +214,35 @@ def _line_from_transform(
             f"Write it: cube.assign_coords({dim}=...), or cube.rio.write_transform(...)."
         )
         return None
-    if transform.b or transform.d:
-        faults.append(
-            f"the grid is rotated ({transform!r}); AnySat needs rows that run east-west. "
-            "Resample it: cube.odc.reproject(crs, resolution=10)."
-        )
-        return None
     corner, step = (transform.c, transform.a) if axis == "x" else (transform.f, transform.e)
     return _Line(first=corner + step / 2, step=step, size=cube.sizes[dim])
+
+
+def _refuse_rotated(
+    rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, faults: list[str]
+) -> None:
+    numbers = ", ".join(f"{number:g}" for number in transform[:6])
+    call = "cube.odc.reproject(crs, resolution=10)"
+    if crs is not None:
+        row, column = rows / 2, columns / 2
+        x = transform.c + transform.a * column + transform.b * row
+        y = transform.f + transform.d * column + transform.e * row
+        call = _repair(crs, (x, y))
+    faults.append(
+        f"the grid is rotated (its transform is {numbers}); AnySat needs rows that run east-west. "
+        f"Resample it: {call}"
+    )
 
 
 def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, faults: list[str]) -> int:
     """Pixel size in metres; 0 with a fault."""
     height, width = abs(y.step), abs(x.step)
+    repair = _repair(crs, _middle(y, x))
     if not crs.is_projected:
         kind = "degrees" if crs.is_geographic else "no projected units"
         faults.append(
             f"the CRS {crs.name!r} has {kind} (pixels of {width:g} x {height:g}); AnySat needs "
-            f"metres. Reproject: {_repair(crs, y, x)}"
+            f"metres. Reproject: {repair}"
         )
         return 0
     metres = crs.axis_info[0].unit_conversion_factor
@@ -216,50 +250,60 @@ def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, faults: list[str]) -> int:
     if abs(width - height) > GSD_TOLERANCE * max(width, height):
         faults.append(
             f"pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
-            f"Resample: {_repair(crs, y, x)}"
+            f"Resample: {repair}"
         )
         return 0
     gsd = GSD_STEP * round((width + height) / 2 / GSD_STEP)
     if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
         faults.append(
-            f"pixels are {width:g} m; AnySat needs a multiple of {GSD_STEP} m. Resample: "
-            f"{_repair(crs, y, x)}"
+            f"pixels are {width:g} m; AnySat needs a multiple of {GSD_STEP} m. Resample: {repair}"
         )
         return 0
     return gsd
 
 
-def _centre(crs: pyproj.CRS, y: _Line, x: _Line) -> tuple[float, float]:
-    """Longitude and latitude of the grid's centre."""
-    to_degrees = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
-    lon, lat = to_degrees.transform((x.low + x.high) / 2, (y.low + y.high) / 2)
+def _middle(y: _Line, x: _Line) -> tuple[float, float]:
+    return (x.low + x.high) / 2, (y.low + y.high) / 2
+
+
+def _degrees(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float]:
+    """Longitude and latitude of a point (x, y)."""
+    lon, lat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*point)
     return float(lon), float(lat)
 
 
-def _repair(crs: pyproj.CRS, y: _Line, x: _Line) -> str:
-    """Write the call that brings the cube to 10 m, in its own CRS if projected, else in UTM."""
-    target = crs.to_authority()
-    if not crs.is_projected:
+def _repair(crs: pyproj.CRS, point: tuple[float, float]) -> str:
+    """Write the call that brings the cube to 10 m: in its own CRS if in metres, else in UTM."""
+    target = None
+    if crs.is_projected and crs.axis_info[0].unit_conversion_factor == 1:
+        target = crs.to_authority()
+    if target is None:
         try:
-            lon, lat = _centre(crs, y, x)
+            lon, lat = _degrees(crs, point)
         except ProjError:
             lon, lat = math.nan, math.nan
         zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
         target = ("EPSG", str((32700 if lat < 0 else 32600) + zone))
-    name = ":".join(target) if target else "EPSG:32631"
-    return f'cube.odc.reproject("{name}", resolution=10)'
+    return f'cube.odc.reproject("{":".join(target)}", resolution=10)'
 
 
 def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[str]) -> None:
     try:
-        factors = pyproj.Proj(crs).get_factors(*_centre(crs, y, x))
+        factors = pyproj.Proj(crs).get_factors(*_degrees(crs, _middle(y, x)))
     except ProjError:
         return
-    scale = float(np.sqrt(factors.areal_scale))
-    if not math.isfinite(scale) or abs(scale - 1) <= STRETCH_TOLERANCE:
+    # The two axes of Tissot's ellipse: equal in a conformal projection, far apart in others.
+    axes = sorted((float(factors.tissot_semimajor), float(factors.tissot_semiminor)))
+    if not all(map(math.isfinite, axes)) or min(axes) <= 0:
         return
+    if max(abs(scale - 1) for scale in axes) <= STRETCH_TOLERANCE:
+        return
+    if axes[1] / axes[0] - 1 <= STRETCH_TOLERANCE:
+        axes = [math.sqrt(axes[0] * axes[1])]
+    scales = " and ".join(f"{scale:.3g}" for scale in axes)
+    ground = " x ".join(f"{gsd / scale:.3g} m" for scale in axes)
     notes.append(
-        f"{crs.name} stretches distances here by a factor of {scale:.3g}: pixels of {gsd} m on "
-        f"the map are {gsd / scale:.3g} m on the ground, and AnySat is told {gsd} m. Reproject "
-        "to UTM for true sizes."
+        f"{crs.name} stretches distances here by a factor of {scales}: pixels of {gsd} m on the "
+        f"map are {ground} on the ground, and AnySat is told {gsd} m. Reproject to UTM for true "
+        "sizes."
     )

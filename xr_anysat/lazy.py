@@ -11,6 +11,7 @@ Tasks hold keys and small frozen descriptions, shared between tasks; names follo
 names and the descriptions, so that the same call gives the same keys.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -28,7 +29,16 @@ from .inference import ChunkSpec, Encoded, TileSums, WindowSpec, encode_chunk, e
 from .normalize import band_moments, merge_moments, moments_to_stats, valid_dates
 from .tiling import ChunkedAxis, Overlap, recut
 
-__all__ = ["Job", "after", "cut", "embed_array", "lazy_moments", "stats_of", "working_chunks"]
+__all__ = [
+    "Job",
+    "after",
+    "cut",
+    "embed_array",
+    "lazy_moments",
+    "rechunk",
+    "stats_of",
+    "working_chunks",
+]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -41,7 +51,7 @@ INPUT_BYTES = 256 * 2**20
 """Largest chunk of a cube, all dates and bands, as float32."""
 
 GATHER_BYTES = 512 * 2**20
-"""Largest block of a cube that is gathered over dates and bands before it is cut in space."""
+"""Largest block of a cube that is put together over bands and dates before it is cut in space."""
 
 LONGEST_CHUNK = 1024
 """Pixels: a chunk is no longer, so that there is work for all workers."""
@@ -94,11 +104,10 @@ def working_chunks(
     source: Sequence[Sequence[int]],
     unit: int,
     dates: int,
-    itemsize: int,
     out_bytes: float,
     longest: int | None = None,
-) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Cut of a cube's rows and columns: as it is gathered, and as it is worked on.
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut of a cube's rows and columns as they are worked on.
 
     Parameters
     ----------
@@ -108,42 +117,67 @@ def working_chunks(
         Pixels that every edge is a multiple of.
     dates
         Dates of the cube.
-    itemsize
-        Bytes of one of its values.
     out_bytes
         Bytes of the result per pixel.
     longest
         Pixels that a chunk may be long at the most.
     """
-    per_pixel = 10 * dates
-    gathered = int((GATHER_BYTES / (per_pixel * itemsize)) ** 0.5)
-    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * per_pixel))
+    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * 10 * dates))
     worked = min(int(pixels**0.5), longest or LONGEST_CHUNK)
-    gather = tuple(recut(sizes, unit, max(gathered, worked)) for sizes in source)
-    return gather, tuple(recut(sizes, unit, worked) for sizes in gather)
+    rows, columns = (recut(sizes, unit, worked) for sizes in source)
+    return rows, columns
 
 
-def cut(
-    values: da.Array, gather: Sequence[Sequence[int]], work: Sequence[Sequence[int]]
-) -> da.Array:
-    """Re-cut (..., y, x) blocks: dates and bands in one, space as asked for.
+def rechunk(array: da.Array, chunks: Any) -> da.Array:
+    """Re-cut an array by tasks.
 
-    Blocks too large to be gathered over dates and bands are cut in space first.
+    With a distributed client, dask would choose its "p2p" shuffle for large arrays, which reads
+    all of a cube before it gives the first block, whatever part was asked for.
+    """
+    return array.rechunk(chunks, method="tasks")
+
+
+def cut(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
+    """Re-cut (date, ..., y, x) blocks: dates and bands in one, space as asked for.
+
+    Blocks are put together over bands and as many dates as `GATHER_BYTES` hold before they are
+    cut in space. The other way round, the block of each date and band would be cut on its own,
+    which makes millions of tasks.
     """
     *leading, y, x = range(values.ndim)
-    largest = max(values.chunks[y]) * max(values.chunks[x])
-    bytes_per_pixel = int(np.prod([values.shape[axis] for axis in leading])) * values.dtype.itemsize
-    if largest * bytes_per_pixel > GATHER_BYTES:
-        values = values.rechunk({y: tuple(gather[0]), x: tuple(gather[1])})
-    values = values.rechunk(dict.fromkeys(leading, -1))
-    return values.rechunk({y: tuple(work[0]), x: tuple(work[1])})
+    if any(len(values.chunks[axis]) > 1 for axis in leading):
+        values = _gathered(values, work)
+    return rechunk(values, {**dict.fromkeys(leading, -1), y: tuple(work[0]), x: tuple(work[1])})
+
+
+def _gathered(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
+    dates, *others, y, x = range(values.ndim)
+    bytes_per_pixel = math.prod(values.shape[axis] for axis in others) * values.dtype.itemsize
+    pixels = max(1, GATHER_BYTES // bytes_per_pixel)  # of one date
+    if max(values.chunks[y]) * max(values.chunks[x]) > pixels:
+        side = math.isqrt(pixels)
+        values = rechunk(values, {y: _joined(work[0], side), x: _joined(work[1], side)})
+    together = pixels // (max(values.chunks[y]) * max(values.chunks[x]))
+    grouped = _joined(values.chunks[0], together)
+    return rechunk(values, {**dict.fromkeys(others, -1), dates: grouped})
+
+
+def _joined(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Join neighbours up to a limit."""
+    joined = [sizes[0]]
+    for size in sizes[1:]:
+        if joined[-1] + size <= limit:
+            joined[-1] += size
+        else:
+            joined.append(size)
+    return tuple(joined)
 
 
 def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
     """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
-    values = values.rechunk({1: -1})
+    values = rechunk(values, {1: -1})
     if mask is not None:
-        mask = mask.rechunk((values.chunks[0], *values.chunks[2:]))
+        mask = rechunk(mask, (values.chunks[0], *values.chunks[2:]))
     token = tokenize("moments", values.name, mask is None or mask.name, nodata)
     level = f"anysat-moments-{token}"
     tasks: Tasks = {}

@@ -65,7 +65,7 @@ def pca_rgb(embedding: xr.DataArray, components: int = 3) -> xr.DataArray:
 
 
 def true_colour(cube: xr.DataArray, spec: CubeSpec) -> xr.DataArray:
-    """Median over the valid dates of red, green and blue, stretched to 0..1.
+    """Median over the valid dates of red, green and blue, each stretched to 0..1.
 
     Parameters
     ----------
@@ -83,8 +83,10 @@ def true_colour(cube: xr.DataArray, spec: CubeSpec) -> xr.DataArray:
     valid = valid_dates(values, None, spec.nodata)
     image, seen = composite(values[:, [2, 1, 0]], valid, [range(len(values))])
     rgb = np.where(seen, image[0], np.nan)
-    low, high = np.nanpercentile(rgb, STRETCH) if seen.any() else (0.0, 1.0)
-    stretched = np.clip((rgb - low) / max(high - low, 1e-6), 0, 1)
+    stretched = np.full_like(rgb, np.nan)
+    for band, plane in enumerate(rgb if seen.any() else ()):
+        low, high = np.nanpercentile(plane, STRETCH)
+        stretched[band] = np.clip((plane - low) / max(high - low, 1e-6), 0, 1)
     return xr.DataArray(north_up(stretched, spec), dims=("rgb", "y", "x"), name="true_colour")
 
 

@@ -50,14 +50,16 @@ def as_geometries(geometry: Any, geobox: GeoBox) -> Geometries:
     Raises
     ------
     OptionError
-        For anything else, for empty geometries, and for those that do not touch the cube.
+        For anything else, for empty or invalid geometries, and for those that do not touch the
+        cube.
     """
+    crs = CRS.from_user_input(str(geobox.crs))
     series = getattr(geometry, "geometry", None)
     index = None
     if series is not None and hasattr(series, "to_crs"):
         index = np.asarray(series.index)
         if series.crs is not None:
-            series = series.to_crs(CRS.from_user_input(str(geobox.crs)))
+            series = series.to_crs(crs)
         shapes = list(series.values)
     elif isinstance(geometry, shapely.Geometry):
         shapes = [geometry]
@@ -71,12 +73,19 @@ def as_geometries(geometry: Any, geobox: GeoBox) -> Geometries:
             f"geometry= holds {wrong[:3] or 'nothing'}; give shapely geometries, a GeoSeries or a "
             "GeoDataFrame."
         )
+    crossed = [n for n, shape in enumerate(shapes) if not shape.is_valid]
+    if crossed:
+        raise OptionError(
+            f"geometries at positions {crossed[:10]} are not valid "
+            f"({shapely.is_valid_reason(shapes[crossed[0]])}); repair them with make_valid(), of "
+            "shapely as of geopandas."
+        )
     footprint = shapely.box(*geobox.extent.boundingbox)
     outside = [n for n, shape in enumerate(shapes) if not shape.intersects(footprint)]
     if outside:
         raise OptionError(
             f"geometries at positions {outside[:10]} do not touch the cube, which covers "
-            f"{[round(value, 2) for value in footprint.bounds]} in {geobox.crs}; give geometries "
+            f"{[round(value, 2) for value in footprint.bounds]} in {_name(crs)}; give geometries "
             "in that CRS (or a GeoSeries with a CRS), and leave out those outside."
         )
     points = np.empty(len(shapes), dtype=object)
@@ -85,6 +94,11 @@ def as_geometries(geometry: Any, geobox: GeoBox) -> Geometries:
     if index is not None:
         coords["geometry_index"] = ("geometry", index)
     return Geometries(shapes=tuple(shapes), coords=coords)
+
+
+def _name(crs: CRS) -> str:
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.name)
 
 
 def pool_map(data: da.Array, pooling: str) -> da.Array:

@@ -11,6 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from .cube import CubeSpec, canonical, north_up
+from .lazy import rechunk
 from .normalize import valid_dates
 
 __all__ = ["resized"]
@@ -77,9 +78,9 @@ def _filter(length: int, count: int) -> Floats:
 
 
 def _lazily(values: da.Array, mask: Any, spec: CubeSpec, filters: list[Floats]) -> da.Array:
-    values = values.rechunk({1: -1})
+    values = rechunk(values, {1: -1})
     chunks = (values.chunks[0], *values.chunks[2:])
-    extra = [] if mask is None else [da.asarray(mask).rechunk(chunks)[:, None]]
+    extra = [] if mask is None else [rechunk(da.asarray(mask), chunks)[:, None]]
     valid = da.map_blocks(
         _valid_block, values, *extra, nodata=spec.nodata, drop_axis=1, dtype=bool,
         meta=np.empty((0, 0, 0), dtype=bool),

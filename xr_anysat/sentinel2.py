@@ -30,8 +30,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "B7": ("rededge3", "rededge078", "rededge783"),
     "B8": ("nir", "nirwide"),
     "B8A": ("nir08", "nirnarrow", "rededge4"),
-    "B11": ("swir16",),
-    "B12": ("swir22",),
+    "B11": ("swir16", "swir1"),
+    "B12": ("swir22", "swir2"),
 }
 """Names of each band besides its number."""
 
@@ -46,7 +46,7 @@ TREESATAI_STD = (
     2754.4970703125, 2821.521484375, 2625.952392578125, 1731.56298828125, 1549.3028564453125,
 )  # fmt: skip
 
-_NUMBERED = re.compile(r"b0*(\d+a?)")
+_NUMBERED = re.compile(r"b(?:and)?0*(\d+a?)")
 _RESOLUTION = re.compile(r"_(10|20|60)m$")
 _BY_NAME = {name: band for band, names in ALIASES.items() for name in names}
 
@@ -54,7 +54,8 @@ _BY_NAME = {name: band for band, names in ALIASES.items() for name in names}
 def band_of(label: Hashable) -> str | None:
     """AnySat band that a label names, or None.
 
-    Case, zero padding, separators and the resolution suffix of CDSE assets (`B02_10m`) aside.
+    Case, zero padding, separators, the resolution suffix of CDSE assets (`B02_10m`) and a "band"
+    written out aside.
     """
     name = _RESOLUTION.sub("", str(label).strip().lower())
     name = re.sub(r"[\s_\-]", "", name)
