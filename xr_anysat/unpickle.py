@@ -8,6 +8,7 @@ for refuses the file.
 """
 
 import pickletools
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +56,15 @@ _STORAGES = {
 
 _EXTRAS = frozenset({
     "_codecs", "argparse", "collections", "copy_reg", "copyreg", "datetime", "decimal", "enum",
-    "functools", "hydra", "lightning", "lightning_fabric", "lightning_utilities", "models",
-    "numpy", "omegaconf", "pathlib", "pytorch_lightning", "src", "torch", "torchmetrics", "typing",
-    "uuid",
+    "functools", "pathlib", "typing", "uuid",
 })  # fmt: skip
-"""Packages whose objects a training run pickles along; here they are names, and never imported."""
+"""Modules of the standard library whose objects a training run pickles along.
+
+What names any other of them (os, subprocess, importlib ...) was not written by one. Packages from
+elsewhere (omegaconf, lightning, a training run's own) are names here, and never imported.
+"""
+
+_STANDARD = sys.stdlib_module_names | {"nt", "posix"}
 
 _EXTRA_BUILTINS = frozenset({
     "NoneType", "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int",
@@ -165,7 +170,8 @@ def _named(module: str, name: str) -> _Global:
     if module in ("builtins", "__builtin__"):
         harmless = name in _EXTRA_BUILTINS
     else:  # no dots: "torch", "os.system" would be an attribute of an attribute
-        harmless = module.partition(".")[0] in _EXTRAS and name.isidentifier()
+        root = module.partition(".")[0]
+        harmless = (root in _EXTRAS or root not in _STANDARD) and name.isidentifier()
     if not harmless:
         raise Refused(f"refers to {brief(f'{module}.{name}')}, which no state dict needs")
     return _Global(f"{module}.{name}")
