@@ -720,7 +720,8 @@ def test_weights_of_a_file_are_named_by_digest_not_by_folder(cube, tmp_path):
     save_file({**tensors, **load_tensors(TINY.source, TINY.config)}, path)
     result = embed(cube, model=xr_anysat.Model("tiny", weights=path))
     assert result.attrs["weights"] == "file mine.safetensors"
-    assert result.attrs["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert result.attrs["weights_digest"] == f"sha256:{digest}"
     assert "private" not in str(result.attrs)
     assert_same(result, embed(cube), atol=0)
 

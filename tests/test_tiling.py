@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.tiling import Axis, ChunkedAxis, blend_weights, chunk_sizes, recut
+from xr_anysat.tiling import Axis, ChunkedAxis, blend_weights, recut
 
 
 @st.composite
@@ -181,20 +181,6 @@ def test_blend_weights_of_neighbours_add_up_to_one_at_half_overlap(half):
 # -- cutting -----------------------------------------------------------------------------------
 
 
-@given(length=st.integers(1, 3000), unit=st.integers(1, 70), limit=st.integers(1, 600))
-def test_chunk_sizes(length, unit, limit):
-    sizes = chunk_sizes(length, unit, limit)
-    assert sum(sizes) == length
-    assert min(sizes) >= 1
-    assert max(sizes) <= max(limit, unit)
-    assert all(size % unit == 0 for size in sizes[:-1])
-    # as few as can be, and nearly equal
-    units = -(-length // unit)
-    assert -(-length // max(limit, unit)) <= len(sizes) <= -(-units // max(1, limit // unit))
-    assert len(sizes) == 1 or length > max(limit, unit)
-    assert max(-(-size // unit) for size in sizes) - min(-(-size // unit) for size in sizes) <= 1
-
-
 sources = st.lists(st.integers(1, 400), min_size=1, max_size=12)
 
 
@@ -205,33 +191,44 @@ def test_recut(chunks, unit, limit):
     assert min(sizes) >= 1
     assert max(sizes) <= max(limit, unit)
     assert all(size % unit == 0 for size in sizes[:-1])
+    assert len(set(sizes[:-1])) <= 1  # Zarr needs chunks of one size, the last one smaller
+    assert sizes[-1] <= sizes[0]
 
 
 @given(
-    counts=st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any),
+    block=st.integers(1, 60),
+    blocks=st.integers(2, 12),
     unit=st.integers(1, 20),
     limit=st.integers(1, 300),
     rest=st.integers(0, 19),
 )
-def test_recut_keeps_to_the_edges_of_a_source_that_is_aligned(counts, unit, limit, rest):
-    """A chunk is then a part of one block of the source, or several whole ones."""
-    chunks = [count * unit for count in counts] + [min(rest, unit - 1)]
+def test_recut_keeps_to_the_edges_of_a_source_that_is_aligned(block, blocks, unit, limit, rest):
+    """A chunk is a part of one block of the source, or several whole ones, unless it is tiny."""
+    chunks = [block * unit] * blocks + [min(rest, unit - 1)]
     source = {0, *np.cumsum(chunks).tolist()}
-    edges = [0, *np.cumsum(recut(chunks, unit, limit)).tolist()]
+    sizes = recut(chunks, unit, limit)
+    edges = [0, *np.cumsum(sizes).tolist()]
+    largest = max(1, limit // unit) * unit
+    parts = [block * unit // n for n in range(1, block + 1) if block % n == 0]
+    fitting = max(part for part in parts if part <= largest)
     for start, stop in pairwise(edges):
         inside = any(start < edge < stop for edge in source)
         whole = start in source and stop in source
-        assert whole or not inside
+        assert whole or not inside or 2 * fitting < largest
 
 
 @pytest.mark.parametrize(
     ("chunks", "unit", "limit", "expected"),
     [
         ((512, 512, 300), 4, 512, (512, 512, 300)),
+        ((512, 512, 300), 4, 209, (128,) * 10 + (44,)),
         ((512, 512), 4, 256, (256, 256, 256, 256)),
         ((10, 10, 10, 10), 4, 100, (40,)),  # small blocks are joined
         ((10, 10, 10), 10, 25, (20, 10)),
-        ((13, 13), 4, 12, (12, 8, 6)),  # an edge moves to the nearest multiple
+        ((192,), 4, 64, (64, 64, 64)),
+        ((100,), 4, 64, (52, 48)),  # nearly equal parts
+        ((13, 13), 4, 12, (12, 12, 2)),  # no edge of the source is one of a unit
+        ((412, 512), 4, 209, (208, 208, 208, 208, 92)),
         ((12, 1), 4, 13, (13,)),  # what fits the limit is not cut for its odd end
         ((5,), 10, 3, (5,)),  # less than a unit
     ],

@@ -28,7 +28,7 @@ from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
 from .errors import OptionError
 from .inference import ChunkSpec
-from .labels import label_map, label_vectors, provenance, result_geobox
+from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
 from .modelspec import Model, as_model
 from .normalize import Normalization
 from .options import get_option
@@ -197,7 +197,7 @@ def embed(
         values, seen = cast(da.Array, bound[0]), bound[1]
     work = lazy.working_chunks(
         values.chunks[2:],
-        settings.tile_size if how.kind == "tile_zscore" else settings.rows.patch,
+        _chunk_unit(settings, how),
         len(spec.dates),
         _bytes_per_pixel(settings, network),
         None if lazily else EAGER_CHUNK,
@@ -228,7 +228,10 @@ def embed(
     )
     attrs = provenance(settings, spec, network, how, moments, frames, input_prep)
     result = _labelled(data, settings, spec, array, attrs, shapes)
-    return result if lazily else _compute(result, progress)
+    if lazily:
+        return result
+    computed = _compute(result, progress)
+    return computed.assign_attrs(weights_attrs(network.source))  # downloaded by now
 
 
 def band_stats(
@@ -263,7 +266,7 @@ def band_stats(
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
-    moments: Any = lazy.lazy_moments(values, seen, spec.nodata)
+    moments: Any = lazy.lazy_moments(_in_slabs(values, lazily), seen, spec.nodata)
     stats: Any = lazy.stats_of(moments)
     if not lazily:
         moments, stats = da.compute(moments, stats, scheduler=_scheduler())
@@ -319,6 +322,14 @@ def _normalization(
 def _in_slabs(values: da.Array, lazily: bool) -> da.Array:
     """Cut a cube in memory into slabs, so that no temporary of the sums is of its size."""
     return values if lazily else lazy.rechunk(values, {2: EAGER_CHUNK})
+
+
+def _chunk_unit(settings: Settings, how: Normalization) -> int:
+    """Give what chunks are multiples of, in pixels: whole tiles, strides or patches."""
+    if how.kind == "tile_zscore":
+        return settings.tile_size
+    stride = settings.rows.stride if settings.map_mode == "tile" else 1
+    return stride * settings.rows.patch
 
 
 def _bytes_per_pixel(settings: Settings, model: Model) -> float:

@@ -16,9 +16,16 @@ from .cube import CubeSpec
 from .modelspec import Model
 from .normalize import Normalization
 from .tiling import Axis
-from .weights import PUBLISHED, WeightsSource
+from .weights import PUBLISHED, WeightsSource, digest_of
 
-__all__ = ["FEATURE_DIM", "label_map", "label_vectors", "provenance", "result_geobox"]
+__all__ = [
+    "FEATURE_DIM",
+    "label_map",
+    "label_vectors",
+    "provenance",
+    "result_geobox",
+    "weights_attrs",
+]
 
 FEATURE_DIM = "feature"
 
@@ -124,7 +131,7 @@ def provenance(
         "mode": settings.mode,
         "xr_anysat_version": __version__,
         "model": f"AnySat {model.size}",
-        **_weights(model.source),
+        **weights_attrs(model.source),
         "precision": model.precision,
         "attention": "flash layout" if model.flash_layout else "standard",
         "patch_size_m": settings.patch_size,
@@ -147,9 +154,10 @@ def provenance(
     return attrs
 
 
-def _weights(source: WeightsSource) -> dict[str, Any]:
+def weights_attrs(source: WeightsSource) -> dict[str, Any]:
     """Which weights: a graph may be built before they are downloaded, and then says so."""
     attrs: dict[str, Any] = {"weights": source.description}
     if source.kind != "random":
-        attrs["weights_sha256"] = source.digest or f"{PUBLISHED.sha256} (expected, not yet seen)"
+        expected = f"sha256:{PUBLISHED.sha256} (expected, not yet seen)"
+        attrs["weights_digest"] = digest_of(source) or expected
     return attrs

@@ -1,4 +1,4 @@
-"""Settings of a session."""
+"""Settings of a process."""
 
 from typing import Any
 

@@ -10,12 +10,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Axis", "ChunkedAxis", "Overlap", "blend_weights", "chunk_sizes", "recut"]
+__all__ = ["Axis", "ChunkedAxis", "Overlap", "blend_weights", "recut"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,49 +177,41 @@ def blend_weights(tile: int) -> npt.NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def chunk_sizes(length: int, unit: int, limit: int) -> tuple[int, ...]:
-    """Cut a length into nearly equal chunks of whole units, none above the limit.
-
-    What is within the limit stays whole, a single unit is never cut, and the last chunk takes
-    what is left of the length.
-    """
-    if length <= limit:
-        return (length,)
-    units = -(-length // unit)
-    count = -(-units // max(1, limit // unit))
-    edges = [round(i * units / count) * unit for i in range(count)] + [length]
-    return tuple(stop - start for start, stop in pairwise(edges))
-
-
 def recut(chunks: Sequence[int], unit: int, limit: int) -> tuple[int, ...]:
     """Re-cut the chunks of a source to whole units and to a size.
 
-    Edges stay as near to the source's as whole units allow, so that few chunks need two blocks
-    of the source: large blocks are cut into equal parts, small ones are joined.
+    All chunks are of one size but for the last, as Zarr needs it. Where the source allows, each
+    is a part of one block of it or several whole ones, so that few need two blocks.
 
     Parameters
     ----------
     chunks
         Sizes of the source's chunks.
     unit
-        What every edge but the end is a multiple of.
+        What the size is a multiple of.
     limit
         Largest size, unless a single unit is larger.
     """
     length = sum(chunks)
-    limit = max(limit, unit)
-    ends = {min(length, math.floor(end / unit + 0.5) * unit) for end in np.cumsum(chunks).tolist()}
-    kept: list[int] = []
-    start = 0
-    for end in sorted((ends - {0}) | {length}):
-        if kept and end - start <= limit:
-            kept[-1] = end  # join with what came before
-            continue
-        start = kept[-1] if kept else 0
-        kept.append(end)
-    pieces: list[int] = []
-    start = 0
-    for end in kept:
-        pieces += chunk_sizes(end - start, unit, limit)
-        start = end
-    return tuple(pieces)
+    if length <= limit:
+        return (length,)
+    largest = max(1, limit // unit) * unit
+    size = _aligned(chunks, unit, largest) or largest
+    whole, rest = divmod(length, size)
+    return (size,) * whole + ((rest,) if rest else ())
+
+
+def _aligned(chunks: Sequence[int], unit: int, largest: int) -> int | None:
+    """Find a size that fits between the edges of a source, unless it is less than half as large."""
+    edges = np.cumsum(chunks)[:-1].tolist()
+    if not edges:  # one block: nearly equal parts
+        length = sum(chunks)
+        return -(-length // (-(-length // largest) * unit)) * unit
+    step = math.gcd(*edges)
+    if step % unit:
+        return None
+    if step <= largest:
+        return largest // step * step
+    parts = next(n for n in range(-(-step // largest), step // unit + 1) if step % (n * unit) == 0)
+    size = step // parts
+    return size if 2 * size >= largest else None
