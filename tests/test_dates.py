@@ -346,3 +346,10 @@ def test_frames_are_equal_periods_from_the_first_to_the_last_date(hours, frames)
     for group, middle in zip(groups, middles, strict=True):
         away = np.abs((dates[list(group)] - middle).astype("int64"))
         assert (away <= half + 1).all()
+
+
+def test_many_more_frames_than_dates_cost_nothing():
+    moments = np.array(["2021-01-01", "2021-06-01", "2021-12-31"], dtype="M8[s]")
+    groups, middles = frame_groups(moments, 10**8, None)
+    assert groups == ((0,), (1,), (2,))
+    assert abs(middles - moments).max() <= np.timedelta64(1, "s")

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -877,3 +878,68 @@ def test_the_reference_sees_holes():
     holed = forward(values, valid, [10, 100, 200], 4, 10)
     for a, b in zip(whole, holed, strict=True):
         assert_same(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bands": ["B02", "B03"]}, "bands= is a list; it maps AnySat's names"),
+        ({"bands": {"B2": ["B02"]}}, "which are no labels"),
+        ({"patch_size": float("inf")}, "patch_size=inf is not a length in metres"),
+        ({"mode": np.array(["grid", "patch"])}, "is not one of"),
+        ({"normalize": np.ones(3)}, "a ndarray"),
+        ({"normalize": xr.DataArray([1.0])}, "a DataArray"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(options, message):
+    with pytest.raises((xr_anysat.CubeError, xr_anysat.OptionError), match=message):
+        make_cube(8, 8, dates=1).anysat.embed(**{"model": TINY, **options})
+
+
+def test_statistics_of_the_wrong_shape():
+    cube = make_cube(8, 8, dates=2)
+    stats = cube.anysat.band_stats()
+    for wrong in (stats.expand_dims(site=2), stats.isel(band=0), stats.astype(str)):
+        with pytest.raises(xr_anysat.OptionError, match="not one of band statistics"):
+            embed(cube, normalize=wrong)
+
+
+def test_lazy_statistics_of_nothing_are_named():
+    cube = make_cube(8, 8, dates=2)
+    nothing = cube.where(False).assign_coords(cube.coords).chunk(x=4).anysat.band_stats()
+    with pytest.raises(xr_anysat.ScaleError, match="statistics that are NaN"):
+        embed(cube.chunk(x=4), "patch", normalize=nothing).compute()
+
+
+def test_what_is_no_cube_is_said():
+    with pytest.raises(xr_anysat.CubeError, match="the cube is a ndarray"):
+        xr_anysat.embed(np.zeros((2, 10, 8, 8)))
+
+
+def test_a_result_larger_than_the_memory_is_said(monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    numpy = SimpleNamespace(**{**vars(np), "empty": full})
+    monkeypatch.setattr(sys.modules["xr_anysat.embed"], "np", numpy)
+    with pytest.raises(xr_anysat.OptionError, match=r"make it lazy with cube\.chunk"):
+        embed(make_cube(8, 8, dates=1), normalize="none")
+
+
+def test_a_large_patch_warns():
+    with pytest.warns(xr_anysat.AnySatWarning, match="a patch of 320 m has 1024 pixels"):
+        make_cube(8, 8, dates=1).chunk(x=8).anysat.embed(patch_size=320, model=TINY)
+
+
+def test_properties_ask_for_no_more_than_they_tell():
+    cube = make_cube(8, 8, dates=2)
+    assert cube.drop_vars("time").anysat.gsd == 10
+    assert cube.isel(band=[0]).anysat.crs == cube.anysat.crs
+    assert cube.drop_vars("time").anysat.bands == cube.anysat.bands
+
+
+def test_the_accessor_shows_every_argument():
+    import inspect
+
+    own = inspect.signature(make_cube(4, 4).anysat.embed).parameters
+    assert list(own) == list(inspect.signature(xr_anysat.embed).parameters)[1:]

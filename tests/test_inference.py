@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from xr_anysat import AnySatError, Model, inference
+from xr_anysat import Model, OptionError, ScaleError, inference
 from xr_anysat.inference import ChunkSpec, WindowSpec, encode_chunk, encode_window
+from xr_anysat.model.network import AnySat
 from xr_anysat.normalize import Normalization
 
 MODEL = Model("tiny", weights="random:1").pinned()
@@ -141,8 +142,37 @@ def test_few_networks_are_kept():
     assert len(inference._networks) == inference.NETWORKS
 
 
+def test_models_that_differ_in_batches_alone_share_a_network():
+    inference._networks.clear()
+    for batch_size in (None, 10, 20):
+        model = Model("tiny", weights="random:1", batch_size=batch_size).pinned()
+        encode_chunk(pixels(2, 2), None, None, spec(model=model))
+    assert len(inference._networks) == 1
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there(device):
+    model = Model("tiny", weights="random:1", device=device).pinned()
+    with pytest.raises(OptionError, match="is not to be had in this process"):
+        encode_chunk(pixels(2, 2), None, None, spec(model=model))
+
+
+def test_a_network_can_be_trained_after_an_embedding():
+    """Tables of positions are made while embedding, and used again."""
+    encode_chunk(pixels(12, 12), None, None, spec(patch=4))
+    encode_window(tokens(), window())
+    with inference._network(MODEL) as network:
+        config = network.config
+    network = AnySat(config)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    values = torch.from_numpy(pixels(12, 12))[None]
+    network(values, torch.tensor([10, 100, 300]), 40)["dense"].sum().backward()
+    assert network.projector_s2.patch_embed.inconv["0"].weight.grad.abs().sum() > 0
+
+
 def test_values_that_overflow_are_an_error_and_not_missing():
-    with pytest.raises(AnySatError, match=r"not finite with precision='float32'"):
+    with pytest.raises(ScaleError, match=r"not finite, with precision='float32'"):
         encode_chunk(np.full((3, 10, 2, 2), 3e38, dtype="float32"), None, None, spec())
 
 

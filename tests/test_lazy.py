@@ -747,3 +747,12 @@ def test_meta_is_an_empty_array(cube):
         assert result.data._meta.shape == (0,) * result.ndim
         assert result.shape[result.get_axis_num("feature")] == WIDTH * (1 + (mode == "grid"))
         assert result.data.chunksize
+
+
+def test_annotations_of_the_cube_reach_both_passes(cube):
+    with dask.annotate(retries=7):
+        values = da.from_array(cube.values, chunks=(-1, -1, 9, 9), name="annotated") + 0
+    lazily = cube.copy(data=values)
+    result = embed(lazily, "patch")
+    annotated = [n for n, layer in result.data.dask.layers.items() if layer.annotations]
+    assert len(annotated) == 4  # the source and the sum, each twice

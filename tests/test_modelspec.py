@@ -20,6 +20,8 @@ def test_the_name_of_a_size_is_a_model():
     [
         ({"size": "huge"}, "unknown model size 'huge'; the sizes are 'base', 'small', 'tiny'"),
         ({"precision": "int8"}, "precision='int8' is not one of"),
+        ({"size": ["tiny"]}, r"size=\['tiny'\] is not the name of a size"),
+        ({"device": 0}, "device=0 is not a name"),
         ({"batch_size": 0}, "batch_size=0 is not a positive whole number"),
         ({"batch_size": True}, "batch_size=True is not a positive whole number"),
     ],

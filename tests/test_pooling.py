@@ -60,15 +60,24 @@ FIELDS = {
 }
 
 
-def shares(shape, map_):
-    """Share of each cell inside a shape, by counting points of a grid eighty times as fine."""
+def shares(shape, map_, cube_bounds):
+    """Share of each cell inside a shape, by counting points of a grid eighty times as fine.
+
+    What lies in the cube and in no cell counts for the nearest one.
+    """
     step = map_.rio.resolution()[0]
-    offsets = ((np.arange(FINE) + 0.5) / FINE - 0.5) * step
-    x = (map_.x.values[:, None] + offsets).ravel()
-    y = (map_.y.values[:, None] - offsets).ravel()
-    inside = shapely.contains_xy(shape, *np.meshgrid(x, y))
+    west, south, east, north = map_.rio.bounds()
+    fine = step / FINE
+    left, bottom, right, top = cube_bounds
+    x = np.arange(west - fine * np.ceil(max(west - left, 0) / fine), max(east, right), fine)
+    y = np.arange(north + fine * np.ceil(max(top - north, 0) / fine), min(south, bottom), -fine)
+    inside = shapely.contains_xy(shape, *np.meshgrid(x + fine / 2, y - fine / 2))
     rows, columns = map_.sizes["y"], map_.sizes["x"]
-    return inside.reshape(rows, FINE, columns, FINE).mean(axis=(1, 3))
+    row = np.clip((north - y + fine / 2) // step, 0, rows - 1).astype(int)
+    column = np.clip((x + fine / 2 - west) // step, 0, columns - 1).astype(int)
+    share = np.zeros((rows, columns))
+    np.add.at(share, (row[:, None], column), inside)
+    return share / FINE**2
 
 
 # Against a rasterisation -------------------------------------------------------------------------
@@ -81,7 +90,7 @@ def test_weights_are_shares_of_area(cube, maps, pool_from):
     assert pooled.dims == ("geometry", "feature")
     valid = map_.notnull().all("feature").values
     for number, (name, shape) in enumerate(FIELDS.items()):
-        weight = shares(shape, map_) * valid
+        weight = shares(shape, map_, cube.rio.bounds()) * valid
         if not weight.any():
             assert np.isnan(pooled[number]).all(), name
             continue
@@ -98,9 +107,9 @@ def test_exact_shares():
         [shapely.box(20, 40, 40, 60), shapely.box(40, 40, 60, 80), shapely.box(0, 0, 40, 40)]
     )
     geometries = as_geometries(shape, geobox)
-    mean = pool_geometries(data, geobox, geometries, "mean").compute()
+    mean = pool_geometries(data, geobox, geobox, geometries, "mean").compute()
     assert mean == pytest.approx(np.array([[(1 / 4 + 10 / 2 + 100) / (1 / 4 + 1 / 2 + 1)]]))
-    highest = pool_geometries(data, geobox, geometries, "max").compute()
+    highest = pool_geometries(data, geobox, geobox, geometries, "max").compute()
     assert highest.tolist() == [[100]]
 
 
@@ -115,7 +124,7 @@ def test_a_parcel_within_a_patch_is_that_patch(cube, maps):
 def test_maximum_over_cells_touched(cube, maps):
     pooled = embed(cube, geometry=list(FIELDS.values()), pooling="max")
     for number, shape in enumerate(FIELDS.values()):
-        inside = shares(shape, maps["patch"]) > 0
+        inside = shares(shape, maps["patch"], cube.rio.bounds()) > 0
         expected = maps["patch"].where(xr.DataArray(inside, dims=("y", "x"))).max(("y", "x"))
         assert_same(pooled[number], expected, atol=1e-5)
 
@@ -286,3 +295,18 @@ def test_self_crossing_polygons_say_so(cube):
     bow_tie = polygon((10, 10), (100, 100), (100, 10), (10, 100))
     with pytest.raises(OptionError, match=r"\[1\] are not valid \(Self-inter.*make_valid"):
         embed(cube, geometry=[FIELDS["triangle"], bow_tie])
+
+
+def test_tiles_reach_to_the_edge_of_the_cube():
+    """Cells of overlapping tiles leave a margin, which belongs to the outermost of them."""
+    cube = make_cube(40, 40, dates=1)
+    west, south, east, north = cube.rio.bounds()
+    tiles = cube.anysat.embed("tile", model=TINY, tile_size=16)
+    assert tiles.rio.bounds()[0] > west
+    corner = shapely.box(west, north - 20, west + 20, north)
+    whole = shapely.box(west, south, east, north)
+    pooled = cube.anysat.embed(
+        "pooled", model=TINY, tile_size=16, pool_from="tile", geometry=[corner, whole]
+    )
+    np.testing.assert_allclose(pooled[0], tiles[:, 0, 0], atol=1e-5)
+    assert np.isfinite(pooled).all()

@@ -1,6 +1,7 @@
 """`.anysat` on DataArray and Dataset: parse, delegate, nothing else."""
 
-from collections.abc import Hashable, Mapping
+import inspect
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy.typing as npt
 import pyproj
 import xarray as xr
 
-from .embed import band_stats, embed, understand_cube
+from .embed import band_stats, embed, understand_cube, understand_grid
+from .sentinel2 import BANDS
 
 __all__ = ["AnySatAccessor"]
 
@@ -46,12 +48,12 @@ class AnySatAccessor:
     @property
     def gsd(self) -> float:
         """Ground sample distance in metres: the pixel size as AnySat is told it."""
-        return float(understand_cube(self._cube)[1].gsd)
+        return float(understand_grid(self._cube).gsd)
 
     @property
     def crs(self) -> pyproj.CRS:
         """Coordinate reference system as it was understood."""
-        return pyproj.CRS.from_user_input(str(understand_cube(self._cube)[1].geobox.crs))
+        return pyproj.CRS.from_user_input(str(understand_grid(self._cube).geobox.crs))
 
     @property
     def s2_dates(self) -> npt.NDArray[np.int64]:
@@ -61,6 +63,17 @@ class AnySatAccessor:
     @property
     def bands(self) -> dict[str, Hashable]:
         """The cube's label of each of AnySat's ten bands."""
-        from .sentinel2 import BANDS
+        spec = understand_cube(self._cube, dated=False)[1]
+        return dict(zip(BANDS, spec.band_labels, strict=True))
 
-        return dict(zip(BANDS, understand_cube(self._cube)[1].band_labels, strict=True))
+
+def _method_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Give the signature of a function whose first parameter is the accessor's cube."""
+    signature = inspect.signature(function)
+    _, *rest = signature.parameters.values()
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return signature.replace(parameters=[first, *rest])
+
+
+# What editors and help() show, instead of `**options`.
+setattr(AnySatAccessor.embed, "__signature__", _method_signature(embed))  # noqa: B010

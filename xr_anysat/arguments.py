@@ -1,5 +1,6 @@
 """Arguments of `embed`, checked against one another and against the cube."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class Settings:
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise an OptionError unless the value is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise OptionError(f"{name}={value!r} is not one of {list(choices)}")
 
 
@@ -80,7 +81,8 @@ def find_settings(
 ) -> Settings:
     """Lay patches and tiles on a cube, or say why they do not fit."""
     size = PATCH_PIXELS * spec.gsd if patch_size is None else patch_size
-    if isinstance(size, bool) or not isinstance(size, int | float | np.number) or not size > 0:
+    number = isinstance(size, int | float | np.number) and not isinstance(size, bool)
+    if not number or not 0 < size < math.inf:
         raise OptionError(f"patch_size={patch_size!r} is not a length in metres")
     patch = round(float(size) / spec.gsd)
     if patch < 1 or abs(patch * spec.gsd - size) > 1e-6 * size:
@@ -105,10 +107,17 @@ def find_settings(
     stride = max(1, round(tile * (1 - float(overlap))))
     seen = min(tile, -(-spec.shape[0] // patch)) * min(tile, -(-spec.shape[1] // patch))
     if seen >= ADVISED_PATCHES:
+        smaller = "image_size" if input_prep == "resize" else "tile_size"
         warn(
             f"a tile of {pixels} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
             f"fewer than {ADVISED_PATCHES}, and time and memory grow with their square. Use a "
-            f"smaller tile_size (24 pixels suit patches of 10 m) or a larger patch_size."
+            f"smaller {smaller} (24 pixels suit patches of 10 m) or a larger patch_size."
+        )
+    if patch**2 >= ADVISED_PATCHES:
+        warn(
+            f"a patch of {size:g} m has {patch**2} pixels, which all see one another: time and "
+            "memory grow with their square, and pretraining saw 256 at most. Use a smaller "
+            "patch_size."
         )
     rows, columns = (
         Axis(pixels=length, patch=patch, tile=tile, stride=stride) for length in spec.shape
@@ -180,14 +189,17 @@ def find_frames(
     return groups, middles
 
 
-def fixed_normalization(name: str) -> Normalization:
+def fixed_normalization(name: object) -> Normalization:
     """Normalisation of a name, all but "zscore", which has to see the cube first."""
+    shown = repr(name) if isinstance(name, str | None) else f"a {type(name).__name__}"
+    if not isinstance(name, str):
+        name = ""
     if name == "treesatai":
         return stats_normalization(name, TREESATAI_MEAN, TREESATAI_STD, fixed=True)
     if name in ("tile_zscore", "reflectance", "none"):
         return Normalization(kind=name, name=name, fixed=name == "reflectance")
     raise OptionError(
-        f"normalize={name!r} is not one of ['zscore', 'tile_zscore', 'treesatai', "
+        f"normalize={shown} is not one of ['zscore', 'tile_zscore', 'treesatai', "
         "'reflectance', 'none'], nor the Dataset that cube.anysat.band_stats() gives"
     )
 
@@ -195,8 +207,13 @@ def fixed_normalization(name: str) -> Normalization:
 def check_stats(stats: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     """Mean and deviation by band, in AnySat's order, lazy where they were given so."""
     absent = [name for name in ("mean", "std") if name not in stats]
-    labels = [] if "band" not in stats.coords else [str(b) for b in stats["band"].values]
-    if absent or any(band not in labels for band in BANDS):
+    labels = [str(b) for b in np.atleast_1d(stats["band"].values)] if "band" in stats.coords else []
+    wrong = [
+        name
+        for name in stats
+        if stats[name].dims != ("band",) or stats[name].dtype.kind not in "iuf"
+    ]
+    if absent or {"mean", "std"} & set(wrong) or any(labels.count(band) != 1 for band in BANDS):
         raise OptionError(
             "normalize= is a Dataset, but not one of band statistics: it needs `mean` and `std` by "
             f"`band` for {list(BANDS)}; found variables {sorted(map(str, stats.data_vars))} and "

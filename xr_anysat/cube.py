@@ -110,6 +110,13 @@ def as_dataarray(
     """
     if isinstance(cube, xr.DataArray):
         return cube, []
+    if not isinstance(cube, xr.Dataset):
+        raise CubeError(
+            [
+                f"the cube is a {type(cube).__name__}; AnySat needs an xarray DataArray with "
+                "coordinates and a CRS, or a Dataset with one variable per band."
+            ]
+        )
     if not cube.data_vars:
         raise CubeError(["the Dataset has no data variables; AnySat needs one per band."])
     faults: list[str] = []
@@ -265,12 +272,21 @@ def north_up(data: Any, spec: CubeSpec) -> Any:
 
 def find_bands(
     labels: Sequence[Hashable],
-    bands: Mapping[str, Hashable] | None,
+    bands: Any,
     where: str,
     faults: list[str],
 ) -> list[Hashable]:
     """Label of each of the ten bands, in AnySat's order."""
-    given = dict(bands or {})
+    if bands is not None and not isinstance(bands, Mapping):
+        faults.append(
+            f"bands= is a {type(bands).__name__}; it maps AnySat's names to the cube's: "
+            'cube.anysat.embed(bands={"B2": "my_blue"}). Bands of usual names need none.'
+        )
+    given = dict(bands) if isinstance(bands, Mapping) else {}
+    nameless = [str(label) for label in given.values() if not isinstance(label, Hashable)]
+    if nameless:
+        faults.append(f"bands= gives {nameless}, which are no labels; give one label per band.")
+        given = {}
     unknown = [str(band) for band in given if band not in BANDS]
     if unknown:
         faults.append(f"bands= names {unknown}, which AnySat does not know; it reads {list(BANDS)}")

@@ -162,13 +162,12 @@ def frame_groups(
     length = (end - start).astype(np.int64)
     place = (moments - start).astype(np.int64) * frames // max(length, 1)
     place = np.where(moments == end, frames - 1, np.minimum(place, frames))
+    inside = (moments >= start) & (moments <= end)
     groups, middles = [], []
-    for frame in range(frames):
-        dates = np.flatnonzero((place == frame) & (moments >= start) & (moments <= end))
-        if len(dates):
-            groups.append(tuple(dates.tolist()))
-            middle = (2 * frame + 1) * length // (2 * frames)
-            middles.append(start + middle.astype("m8[s]"))
+    for frame in np.unique(place[inside]):
+        groups.append(tuple(np.flatnonzero(inside & (place == frame)).tolist()))
+        middle = (2 * frame + 1) * length // (2 * frames)
+        middles.append(start + middle.astype("m8[s]"))
     return tuple(groups), np.array(middles, dtype="M8[s]")
 
 

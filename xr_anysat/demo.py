@@ -87,7 +87,8 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     store = _replace(embedding, out / "embedding.zarr")
     picture = out / "embedding.png"
-    weights = "RANDOM weights, not pretrained" if untrained else "published weights"
+    source = model.source
+    weights = "RANDOM weights, not pretrained" if untrained else f"weights {source.description}"
     save_comparison(
         picture,
         true_colour(array, spec),

@@ -26,7 +26,8 @@ from .arguments import (
 )
 from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
-from .errors import OptionError
+from .errors import CubeError, OptionError
+from .grid import Grid, find_grid
 from .inference import ChunkSpec
 from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
 from .modelspec import Model, as_model
@@ -37,7 +38,7 @@ from .resize import resized
 from .sentinel2 import BANDS
 from .tiling import ChunkedAxis
 
-__all__ = ["band_stats", "embed", "understand_cube"]
+__all__ = ["band_stats", "embed", "understand_cube", "understand_grid"]
 
 Cube = xr.DataArray | xr.Dataset
 Mode = Literal["grid", "patch", "tile", "pooled"]
@@ -47,9 +48,15 @@ EAGER_CHUNK = 64
 
 
 def understand_cube(
-    cube: Cube, *, bands: Mapping[str, Hashable] | None = None, dates: Any = None
+    cube: Cube,
+    *,
+    bands: Mapping[str, Hashable] | None = None,
+    dates: Any = None,
+    dated: bool = True,
 ) -> tuple[xr.DataArray, CubeSpec]:
     """Stack the bands of a cube and find out what it is, without reading pixels.
+
+    Where dates do not matter (`dated` is False), the cube needs none.
 
     Raises
     ------
@@ -57,7 +64,23 @@ def understand_cube(
         With every fault found.
     """
     array, faults = as_dataarray(cube, bands)
-    return array, understand(array, bands=bands, dates=dates, faults=faults)
+    return array, understand(array, bands=bands, dates=dates, dated=dated, faults=faults)
+
+
+def understand_grid(cube: Cube) -> Grid:
+    """Find out where the pixels of a cube are, whatever its bands and dates.
+
+    Raises
+    ------
+    CubeError
+        With every fault found.
+    """
+    array, _ = as_dataarray(cube)
+    faults: list[str] = []
+    grid = find_grid(array, faults, [])
+    if grid is None:
+        raise CubeError(faults or ["the cube is empty"])
+    return grid
 
 
 def embed(
@@ -135,11 +158,12 @@ def embed(
         What it pools.
     geometry : shapely geometry, sequence of them, GeoSeries or GeoDataFrame, optional
         With ``mode="pooled"``: one vector for each, patches weighted by the share of their area
-        inside. In the cube's CRS, unless it brings its own.
+        inside. In the cube's CRS, unless it brings its own. The result's ``geometry`` coordinate
+        holds shapely objects; ``drop_vars("geometry")`` before it is written to a file.
     model : str or Model
         The network; see `Model`.
     dtype : {"float32", "float16"}
-        Of the result.
+        Of the result. NetCDF and GeoTIFF know no float16; Zarr does.
     progress : bool, optional
         Show a progress bar while a cube in memory is embedded.
 
@@ -183,7 +207,8 @@ def embed(
             raise OptionError(f'geometry= goes with mode="pooled", not mode={mode!r}')
         shapes = as_geometries(geometry, spec.geobox)
     groups, moments = find_frames(spec, frames, period)
-    if settings.overlap and normalize == "tile_zscore" and not isinstance(normalize, xr.Dataset):
+    by_tile = isinstance(normalize, str) and normalize == "tile_zscore"
+    if settings.overlap and by_tile:
         raise OptionError(
             'normalize="tile_zscore" needs overlap=0: overlapping tiles would each want other '
             "values of the pixels they share."
@@ -261,8 +286,7 @@ def band_stats(
     CubeError
         With every fault of the cube.
     """
-    array, faults = as_dataarray(cube, bands)
-    spec = understand(array, bands=bands, dated=False, faults=faults)
+    array, spec = understand_cube(cube, bands=bands, dated=False)
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
@@ -310,7 +334,7 @@ def _normalization(
             return numbers, None
         stats = lazy.rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
         return Normalization(kind="stats", name="band_stats", fixed=True), stats
-    if normalize != "zscore":
+    if not (isinstance(normalize, str) and normalize == "zscore"):
         return fixed_normalization(normalize), None
     stats = lazy.stats_of(lazy.lazy_moments(_in_slabs(values, lazily), mask, spec.nodata))
     if lazily:
@@ -351,7 +375,9 @@ def _labelled(
     if shapes is None:
         pooled = pool_map(data, settings.pooling).astype(settings.dtype)
         return label_vectors(pooled, ("feature",), spec, {}, attrs)
-    pooled = pool_geometries(data, geobox, shapes, settings.pooling).astype(settings.dtype)
+    pooled = pool_geometries(data, geobox, spec.geobox, shapes, settings.pooling).astype(
+        settings.dtype
+    )
     return label_vectors(pooled, ("geometry", "feature"), spec, shapes.coords, attrs)
 
 
@@ -367,7 +393,14 @@ def _compute(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
     if show is None:
         show = threading.current_thread() is threading.main_thread() and _watched()
     lazy_data = cast(da.Array, result.data)
-    out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
+    try:
+        out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
+    except MemoryError:
+        raise OptionError(
+            f"the result has {lazy_data.nbytes / 2**30:.1f} GiB, more than this machine's memory; "
+            'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
+            'dtype="float16".'
+        ) from None
     if show:
         with ProgressBar(out=sys.stderr):
             da.store(lazy_data, out, lock=False, scheduler=_scheduler())

@@ -76,7 +76,7 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
     y_dim, x_dim = dims
     crs = _find_crs(cube, faults)
     transform = _declared_transform(cube)
-    if transform is not None and (transform.b or transform.d):
+    if transform is not None and _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
         _refuse_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, faults)
         return None
     y, x = _line(cube, y_dim, "y", faults), _line(cube, x_dim, "x", faults)
@@ -96,6 +96,12 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
         y_dim=y_dim,
         x_dim=x_dim,
     )
+
+
+def _is_rotated(transform: Affine, rows: int, columns: int) -> bool:
+    """Whether the far corner lies off its place in a grid whose rows run east-west."""
+    drift = max(abs(transform.b) * rows, abs(transform.d) * columns)
+    return drift > _IRREGULAR * abs(transform.a)
 
 
 def spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
@@ -121,7 +127,7 @@ def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
         else:
             found = found.to_wkt()
         crs = None if found is None else pyproj.CRS.from_user_input(found)
-    except (RioXarrayError, ProjError, ValueError) as error:
+    except (RioXarrayError, ProjError, TypeError, ValueError) as error:
         faults.append(
             f"the cube's CRS cannot be read ({error}); write the right one: "
             'cube.rio.write_crs("EPSG:32631").'
@@ -155,7 +161,10 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
         return _line_from_transform(cube, dim, axis, faults)
     values = cube[dim].values
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
-        faults.append(f"the coordinate {dim!r} holds values that are no numbers.")
+        faults.append(
+            f"the coordinate {dim!r} holds values that are no numbers; write the places of the "
+            f"pixels' centres: cube.assign_coords({dim}=...)."
+        )
         return None
     rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
     values = values.astype(np.float64)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .errors import AnySatError
+from .errors import OptionError, ScaleError
+from .model.config import ModelConfig
 from .modelspec import Model
 from .normalize import Normalization, composite, normalize, valid_dates
 from .tiling import blend_weights
-from .weights import load_tensors
+from .weights import WeightsSource, load_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ NETWORKS = 2
 """Networks kept in a process; the one unused longest goes first."""
 
 _lock = threading.RLock()
-_networks: "OrderedDict[Model, AnySat]" = OrderedDict()
+_networks: "OrderedDict[tuple[WeightsSource, ModelConfig, str], AnySat]" = OrderedDict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,10 +302,12 @@ def _split(indices: npt.NDArray[np.intp], step: int) -> Iterator[npt.NDArray[np.
 def _to_numpy(values: "torch.Tensor", model: Model) -> Floats:
     out: Floats = values.float().cpu().numpy()
     if not np.isfinite(out).all():
-        raise AnySatError(
-            f"the network gave values that are not finite with precision={model.precision!r}; "
-            'embed with Model(..., precision="float32"), and if that fails too, look at the cube '
-            "for values far from reflectance."
+        lower = model.precision != "float32"
+        repair = 'embed with Model(..., precision="float32")' if lower else "scale the cube to DN"
+        raise ScaleError(
+            f"the network gave values that are not finite, with precision={model.precision!r}: "
+            f"the cube's values are far from reflectance, or its bands' statistics are; {repair}, "
+            "and mask what is no measurement."
         )
     return out
 
@@ -315,17 +318,18 @@ def _network(model: Model) -> Iterator["AnySat"]:
     import torch
 
     with _lock:
-        if model not in _networks:
-            _networks[model] = _load(model)
+        device = _device(model)
+        key = (model.source, model.config, str(device))
+        if key not in _networks:
+            _networks[key] = _load(model, device)
             while len(_networks) > NETWORKS:
                 _networks.popitem(last=False)
-        _networks.move_to_end(model)
-        network = _networks[model]
-        with torch.inference_mode(), _precision(model, network.cls_token.device):
-            yield network
+        _networks.move_to_end(key)
+        with torch.inference_mode(), _precision(model, device):
+            yield _networks[key]
 
 
-def _load(model: Model) -> "AnySat":
+def _load(model: Model, device: "torch.device") -> "AnySat":
     import torch
 
     from .model.network import AnySat
@@ -334,7 +338,7 @@ def _load(model: Model) -> "AnySat":
     with torch.device("meta"):
         network = AnySat(model.config)
     network.load_state_dict(tensors, strict=True, assign=True)
-    return network.requires_grad_(False).eval().to(_device(model))
+    return network.requires_grad_(False).eval().to(device)
 
 
 def _device(model: Model) -> "torch.device":
@@ -342,7 +346,15 @@ def _device(model: Model) -> "torch.device":
 
     if model.device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(model.device)
+    try:
+        device = torch.device(model.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise OptionError(
+            f"device={model.device!r} is not to be had in this process "
+            f"({str(error).splitlines()[0]}); leave it out to take what there is."
+        ) from None
+    return device
 
 
 def _precision(model: Model, device: "torch.device") -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from dask.base import tokenize
+from dask.base import clone_key, tokenize
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -214,7 +214,16 @@ def after(arrays: Sequence[da.Array | None], first: da.Array) -> list[da.Array |
     """
     seed = tokenize("after", first.name, *(a is not None and a.name for a in arrays))
     bound = iter(bind([a for a in arrays if a is not None], first, seed=seed))
-    return [None if a is None else next(bound) for a in arrays]
+    return [None if a is None else _annotated(next(bound), a, seed) for a in arrays]
+
+
+def _annotated(copy: da.Array, array: da.Array, seed: str) -> da.Array:
+    """Give the layers of a copy the annotations of the layers they were made from."""
+    for name, layer in array.dask.layers.items():
+        bound = copy.dask.layers.get(clone_key(name, seed))
+        if layer.annotations and bound is not None:
+            bound.annotations = {**layer.annotations, **(bound.annotations or {})}
+    return copy
 
 
 def embed_array(
@@ -273,20 +282,48 @@ def embed_array(
 
 def _tile_tasks(name: str, tokens: str, job: Job) -> Iterator[tuple[Key, Any]]:
     shared = _Shared()
-    for i, j in _cells_with_tiles(job):
-        windows = (job.rows.window_of(i), job.columns.window_of(j))
-        overlaps = (job.rows.overlaps(windows[0]), job.columns.overlaps(windows[1]))
+    rows, columns = (list(_windows(axis)) for axis in (job.rows, job.columns))
+    for row, column in product(rows, columns):
+        overlaps = (row.overlaps, column.overlaps)
         keys = [(tokens, r.index, c.index) for r, c in product(*overlaps)]
         spec = WindowSpec(
             model=job.chunk.model,
             patch_size=job.patch_size,
-            rows=_tiles_in(job.rows, i),
-            columns=_tiles_in(job.columns, j),
+            rows=row.tiles,
+            columns=column.tiles,
             tile=job.rows.axis.tile,
             blended=job.rows.axis.overlapping,
             whole_tiles=job.mode == "tile",
         )
-        yield (name, i, j), (_window_tiles, keys, shared(_place(overlaps, windows)), shared(spec))
+        place = shared(_place(overlaps, (row.patches, column.patches)))
+        yield (name, row.index, column.index), (_window_tiles, keys, place, shared(spec))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Window:
+    """What the tiles of a chunk see along one axis: patches, and the tiles among them."""
+
+    index: int
+    patches: tuple[int, int]
+    tiles: tuple[tuple[int, int], ...]
+    overlaps: tuple[Overlap, ...]
+
+
+def _windows(axis: ChunkedAxis) -> Iterator[_Window]:
+    """Give the window of each chunk that a tile begins in."""
+    for index in _with_tiles(axis):
+        start, stop = axis.window_of(index)
+        ranges = (axis.axis.tile_range(tile) for tile in axis.tiles_of(index))
+        yield _Window(
+            index=index,
+            patches=(start, stop),
+            tiles=tuple((low - start, high - start) for low, high in ranges),
+            overlaps=axis.overlaps((start, stop)),
+        )
+
+
+def _with_tiles(axis: ChunkedAxis) -> list[int]:
+    return [index for index in range(len(axis.chunks)) if axis.tiles_of(index)]
 
 
 def _patch_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
@@ -313,8 +350,7 @@ def _pixel_tasks(
 
 
 def _whole_tile_tasks(name: str, tiles: str, job: Job) -> tuple[Tasks, tuple[Any, ...]]:
-    rows = [i for i in range(len(job.rows.chunks)) if job.rows.tiles_of(i)]
-    columns = [j for j in range(len(job.columns.chunks)) if job.columns.tiles_of(j)]
+    rows, columns = _with_tiles(job.rows), _with_tiles(job.columns)
     tasks: Tasks = {
         (name, 0, row, column): (_features_first, (tiles, i, j), job.chunk.dtype)
         for (row, i), (column, j) in product(enumerate(rows), enumerate(columns))
@@ -324,18 +360,6 @@ def _whole_tile_tasks(name: str, tiles: str, job: Job) -> tuple[Tasks, tuple[Any
         tuple(len(job.rows.tiles_of(i)) for i in rows),
         tuple(len(job.columns.tiles_of(j)) for j in columns),
     )
-
-
-def _cells_with_tiles(job: Job) -> Iterator[tuple[int, int]]:
-    rows = [i for i in range(len(job.rows.chunks)) if job.rows.tiles_of(i)]
-    columns = [j for j in range(len(job.columns.chunks)) if job.columns.tiles_of(j)]
-    return product(rows, columns)
-
-
-def _tiles_in(axis: ChunkedAxis, index: int) -> tuple[tuple[int, int], ...]:
-    start = axis.window_of(index)[0]
-    ranges = (axis.axis.tile_range(tile) for tile in axis.tiles_of(index))
-    return tuple((low - start, high - start) for low, high in ranges)
 
 
 def _place(

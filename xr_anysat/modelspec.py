@@ -56,7 +56,11 @@ class Model:
     flash_layout: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.size, str):
+            raise OptionError(f"size={self.size!r} is not the name of a size")
         model_config(self.size)
+        if not isinstance(self.device, str | None):
+            raise OptionError(f'device={self.device!r} is not a name such as "cpu" or "cuda:0"')
         if self.precision not in get_args(Precision):
             raise OptionError(
                 f"precision={self.precision!r} is not one of {list(get_args(Precision))}"

@@ -60,11 +60,6 @@ class Normalization:
     std: tuple[float, ...] | None = None
     fixed: bool = False
 
-    @property
-    def needs_stats(self) -> bool:
-        """Whether statistics have to come with each block."""
-        return self.kind == "stats" and self.mean is None
-
 
 def valid_dates(values: Array, mask: Array | None, nodata: Sequence[float]) -> Bools:
     """Where all bands of a pixel-date are there.
@@ -212,6 +207,7 @@ def normalize(
         numbers = stats if how.mean is None else np.asarray([how.mean, how.std])
         assert numbers is not None
         if how.fixed:
+            _check_known(numbers, how)
             _check_scale(values, valid, how, float(np.median(numbers[0])))
         _standardize(out, numbers)
         np.copyto(out, 0, where=~valid[:, None])
@@ -243,6 +239,14 @@ def _by_tile(values: Array, valid: Bools, tile: int) -> Floats:
             _standardize(local, moments_to_stats(band_moments(part, seen)))
             out[:, :, *window] = np.where(seen[:, None], local, 0)
     return out
+
+
+def _check_known(stats: npt.NDArray[np.float64], how: Normalization) -> None:
+    if not (np.isfinite(stats).all() and (stats[1] >= 0).all()):
+        raise ScaleError(
+            f"normalize={how.name!r} has statistics that are NaN or negative: the cube that they "
+            "came from had no valid values? Take them from another: cube.anysat.band_stats()."
+        )
 
 
 def _check_scale(values: Array, valid: Bools, how: Normalization, typical: float) -> None:

@@ -19,9 +19,13 @@ from .errors import OptionError
 __all__ = ["Geometries", "as_geometries", "pool_geometries", "pool_map"]
 
 Array = npt.NDArray[Any]
+Span = tuple[int, int]
 
 BATCH = 256
 """Geometries whose vectors are one chunk of the result."""
+
+CELLS = 100_000
+"""Cells that are boxes at once while shares are computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +119,7 @@ def pool_map(data: da.Array, pooling: str) -> da.Array:
 
 
 def pool_geometries(
-    data: da.Array, geobox: GeoBox, geometries: Geometries, pooling: str
+    data: da.Array, geobox: GeoBox, footprint: GeoBox, geometries: Geometries, pooling: str
 ) -> da.Array:
     """Mean over cells weighted by the share of their area inside, or maximum over cells touched.
 
@@ -128,6 +132,9 @@ def pool_geometries(
         (feature, y, x) map.
     geobox
         Its grid, north up as the data.
+    footprint
+        The cube's grid. Tiles overlap, and their cells leave a margin along the cube's edges:
+        it belongs to the outermost cells.
     geometries
         In the grid's CRS.
     pooling
@@ -141,8 +148,11 @@ def pool_geometries(
     features = data.shape[0]
     edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in data.chunks[1:]]
     parts: dict[tuple[int, int, int], list[_Shares]] = {}
+    box, place = footprint.boundingbox, geobox.transform
+    x = _cell_edges(place.c, place.a, geobox.shape.x, (box.left, box.right))
+    y = _cell_edges(place.f, place.e, geobox.shape.y, (box.top, box.bottom))
     for number, shape in enumerate(geometries.shapes):
-        rows, columns, share = _cell_shares(shape, geobox)
+        rows, columns, share = _cell_shares(shape, x, y, abs(place.a * place.e))
         for i, j in product(*map(_touched, edges, (rows, columns))):
             top, left = max(rows[0], edges[0][i]), max(columns[0], edges[1][j])
             bottom, right = min(rows[1], edges[0][i + 1]), min(columns[1], edges[1][j + 1])
@@ -172,32 +182,54 @@ def pool_geometries(
     )
 
 
+def _cell_edges(low: float, step: float, size: int, reach: tuple[float, float]) -> Array:
+    """Edges of a row of cells, the outermost moved out to where they reach."""
+    edges = low + step * np.arange(size + 1)
+    first, last = reach
+    edges[0], edges[-1] = (
+        (min, max)[step < 0](edges[0], first),
+        (max, min)[step < 0](edges[-1], last),
+    )
+    return edges
+
+
 def _cell_shares(
-    shape: shapely.Geometry, geobox: GeoBox
-) -> tuple[tuple[int, int], tuple[int, int], Array]:
-    """Rows and columns of cells that a geometry may touch, and the share of each inside it."""
-    inverse = ~geobox.transform
+    shape: shapely.Geometry, x: Array, y: Array, nominal: float
+) -> tuple[Span, Span, Array]:
+    """Rows and columns of cells that a geometry may touch, and how much of each is inside it.
+
+    Cells lie between the edges `x`, from west to east, and `y`, from north to south; areas count
+    in nominal cells.
+    """
     west, south, east, north = shape.bounds
-    left, top = inverse * (west, north)
-    right, bottom = inverse * (east, south)
-    rows = _span(top, bottom, geobox.shape[0])
-    columns = _span(left, right, geobox.shape[1])
-    row, column = np.meshgrid(np.arange(*rows), np.arange(*columns), indexing="ij")
-    place = geobox.transform  # north up
-    x, y = place.c + place.a * column, place.f + place.e * row
-    cells = shapely.box(x, y + place.e, x + place.a, y)
+    rows, columns = _span(-y, -north, -south), _span(x, west, east)
+    share = np.zeros((rows[1] - rows[0], columns[1] - columns[0]))
     shapely.prepare(shape)
-    touched = shapely.intersects(shape, cells)
-    if shape.area > 0:
-        share = shapely.area(shapely.intersection(shape, cells)) / shapely.area(cells)
-    else:
-        share = touched.astype(np.float64)
+    step = max(1, CELLS // share.shape[1])
+    for top in range(0, len(share), step):  # not all boxes at once
+        bottom = min(top + step, len(share))
+        row, column = np.meshgrid(
+            np.arange(rows[0] + top, rows[0] + bottom), np.arange(*columns), indexing="ij"
+        )
+        cells = shapely.box(x[column], y[row + 1], x[column + 1], y[row])
+        part = share[top:bottom]
+        touched = shapely.intersects(shape, cells)
+        if shape.area > 0:
+            part[touched] = shapely.area(cells[touched])
+            cut = touched & ~shapely.contains_properly(shape, cells)
+            part[cut] = shapely.area(shapely.intersection(shape, cells[cut]))
+            part /= nominal
+        else:
+            part[touched] = 1
     return rows, columns, share
 
 
-def _span(low: float, high: float, size: int) -> tuple[int, int]:
-    start = min(max(int(np.floor(low)), 0), size - 1)
-    return start, max(start + 1, min(int(np.ceil(high)), size))
+def _span(edges: Array, low: float, high: float) -> Span:
+    """Cells between rising edges that an interval touches."""
+    start = int(np.searchsorted(edges, low, side="right")) - 1
+    stop = int(np.searchsorted(edges, high, side="left"))
+    start = min(max(start, 0), len(edges) - 2)
+    return start, min(max(stop, start + 1), len(edges) - 1)
 
 
 def _touched(edges: Array, span: tuple[int, int]) -> range:

@@ -6,6 +6,7 @@ numbers.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ _ALPHA, _BETA, _GAMMA = 1.9, 3.8, 15.2
 _FIRST_BUCKET = 3
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def grid_encoding(rows: int, columns: int, step: float, width: int, device: str) -> Tensor:
     """2-D sine-cosine encoding of the cells of a grid, row by row.
 
@@ -54,7 +55,7 @@ def grid_encoding(rows: int, columns: int, step: float, width: int, device: str)
     for index in (column_index, row_index):
         angle = np.outer(index * step, omega)
         halves += [np.sin(angle), np.cos(angle)]
-    return _table(np.concatenate(halves, axis=1), device)
+    return _table(np.concatenate(halves, axis=1).astype(np.float32), device)
 
 
 def date_encoding(day_of_year: Tensor, width: int) -> Tensor:
@@ -80,7 +81,7 @@ def date_encoding(day_of_year: Tensor, width: int) -> Tensor:
     return torch.where(odd, angle.cos(), angle.sin()).to(torch.float32)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def relative_buckets(rows: int, columns: int, device: str) -> Tensor:
     """Relative-position bucket of every pair of tokens: the class token, then a grid row by row.
 
@@ -99,8 +100,9 @@ def relative_buckets(rows: int, columns: int, device: str) -> Tensor:
     bucket = np.where(distance <= _ALPHA, distance, np.minimum(far, _BETA)).astype(np.int64)
     table = np.full((1 + rows * columns,) * 2, CLASS_BUCKET, dtype=np.int64)
     table[1:, 1:] = _FIRST_BUCKET + bucket
-    return torch.from_numpy(table).to(device)
+    return _table(table, device)
 
 
-def _table(values: npt.NDArray[np.float64], device: str) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(device)
+def _table(values: npt.NDArray[Any], device: str) -> Tensor:
+    with torch.inference_mode(False):  # a table made while embedding serves training too
+        return torch.from_numpy(values).to(device)
