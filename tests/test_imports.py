@@ -24,6 +24,8 @@ ORDER = [
     "resize",
     "labels",
     "lazy",
+    "lazy_stats",
+    "chunking",
     "inference",
     "modelspec",
     "arguments",

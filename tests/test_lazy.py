@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_anysat
-from xr_anysat import ScaleError, WeightsError, inference, lazy
+from xr_anysat import ScaleError, WeightsError, chunking, inference, lazy
 from xr_anysat.tiling import Axis
 
 MODES = ("grid", "patch", "tile", "pooled")
@@ -44,12 +44,12 @@ def stats(cube):
 @contextmanager
 def chunks_of_at_most(pixels):
     """Small cubes are worked on in one chunk; here they are not."""
-    before = lazy.LONGEST_CHUNK
-    lazy.LONGEST_CHUNK = pixels
+    before = chunking.LONGEST_CHUNK
+    chunking.LONGEST_CHUNK = pixels
     try:
         yield
     finally:
-        lazy.LONGEST_CHUNK = before
+        chunking.LONGEST_CHUNK = before
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_masks_chunked_in_another_way(chunked, other, longest):
 def test_blocks_too_large_to_be_put_together_at_once(cube, stats, chunks, share, monkeypatch):
     """Cut in space first, or over some of the dates at a time, on the way to the same numbers."""
     limit = int(cube.nbytes * share)
-    monkeypatch.setattr(lazy, "GATHER_BYTES", limit)
+    monkeypatch.setattr(chunking, "GATHER_BYTES", limit)
     with chunks_of_at_most(8):
         result = embed(cube.chunk(chunks), normalize=stats)
     for name, layer in result.data.dask.layers.items():
@@ -622,7 +622,7 @@ def test_a_corner_reads_its_neighbourhood(mode, overlap):
 def test_working_chunks_stay_within_those_of_the_source():
     """So that a part of the result reads no more of the source than it must."""
     for dates, sizes in ((5, (512,) * 8), (40, (512,) * 8), (3, (2048, 2048)), (60, (1000, 500))):
-        rows, columns = lazy.working_chunks((sizes, sizes), 4, dates, 6144)
+        rows, columns = chunking.working_chunks((sizes, sizes), 4, dates, 6144)
         assert rows == columns
         edges = set(np.cumsum(sizes).tolist())
         assert edges <= set(np.cumsum(rows).tolist())

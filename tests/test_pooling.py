@@ -11,7 +11,7 @@ from cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube, punch
 from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
-from xr_anysat import OptionError, lazy
+from xr_anysat import OptionError, chunking
 from xr_anysat.pooling import as_geometries, pool_geometries, pool_map
 
 FINE = 80
@@ -169,7 +169,7 @@ def test_flipped_cubes_have_the_same_vectors(cube):
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 @pytest.mark.parametrize("chunks", [{"x": 9, "y": 7}, {"x": 25, "y": 4, "time": 1}, {"x": 1}])
 def test_dask_gives_the_same(cube, pooling, chunks, monkeypatch):
-    monkeypatch.setattr(lazy, "LONGEST_CHUNK", 8)
+    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
     shapes = list(FIELDS.values())
     result = embed(cube.chunk(chunks), geometry=shapes, pooling=pooling)
     assert isinstance(result.data, da.Array)
@@ -179,7 +179,7 @@ def test_dask_gives_the_same(cube, pooling, chunks, monkeypatch):
 
 
 def test_more_geometries_than_a_chunk_holds(cube, monkeypatch):
-    monkeypatch.setattr(lazy, "LONGEST_CHUNK", 8)
+    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
     rng = np.random.default_rng(0)
     shapes = [
         translate(shapely.Point(*place(0, 0)).buffer(rng.uniform(2, 30)), dx, -dy)
@@ -192,7 +192,7 @@ def test_more_geometries_than_a_chunk_holds(cube, monkeypatch):
 
 
 def test_only_the_chunks_that_a_geometry_touches_are_computed(cube, monkeypatch):
-    monkeypatch.setattr(lazy, "LONGEST_CHUNK", 8)
+    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
     seen = []
 
     def look(block, block_info=None):

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from dask.diagnostics.progress import ProgressBar
 
-from . import lazy
 from ._version import __version__
 from ._warn import warn
 from .arguments import (
@@ -24,12 +23,15 @@ from .arguments import (
     fixed_normalization,
     stats_normalization,
 )
+from .chunking import cut, rechunk, working_chunks
 from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
 from .errors import CubeError, OptionError
 from .grid import Grid, find_grid
 from .inference import ChunkSpec
 from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
+from .lazy import Job, embed_array
+from .lazy_stats import after, lazy_moments, stats_of
 from .modelspec import Model, as_model
 from .normalize import Normalization
 from .options import get_option
@@ -218,16 +220,16 @@ def embed(
     values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
     how, stats = _normalization(normalize, values, seen, spec, lazily)
     if stats is not None:
-        bound = lazy.after([values, seen], stats)
+        bound = after([values, seen], stats)
         values, seen = cast(da.Array, bound[0]), bound[1]
-    work = lazy.working_chunks(
+    work = working_chunks(
         values.chunks[2:],
         _chunk_unit(settings, how),
         len(spec.dates),
         _bytes_per_pixel(settings, network),
         None if lazily else EAGER_CHUNK,
     )
-    job = lazy.Job(
+    job = Job(
         mode=settings.map_mode,
         rows=ChunkedAxis(axis=settings.rows, chunks=work[0]),
         columns=ChunkedAxis(axis=settings.columns, chunks=work[1]),
@@ -245,9 +247,9 @@ def embed(
             dtype="float32" if settings.mode == "pooled" else settings.dtype,
         ),
     )
-    data = lazy.embed_array(
-        lazy.cut(values, work),
-        None if seen is None else lazy.cut(seen, work),
+    data = embed_array(
+        cut(values, work),
+        None if seen is None else cut(seen, work),
         stats,
         job,
     )
@@ -290,8 +292,8 @@ def band_stats(
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
-    moments: Any = lazy.lazy_moments(_in_slabs(values, lazily), seen, spec.nodata)
-    stats: Any = lazy.stats_of(moments)
+    moments: Any = lazy_moments(_in_slabs(values, lazily), seen, spec.nodata)
+    stats: Any = stats_of(moments)
     if not lazily:
         moments, stats = da.compute(moments, stats, scheduler=_scheduler())
     return xr.Dataset(
@@ -332,11 +334,11 @@ def _normalization(
         if mean.chunks is None and std.chunks is None:
             numbers = stats_normalization("band_stats", mean.values, std.values, fixed=True)
             return numbers, None
-        stats = lazy.rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
+        stats = rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
         return Normalization(kind="stats", name="band_stats", fixed=True), stats
     if not (isinstance(normalize, str) and normalize == "zscore"):
         return fixed_normalization(normalize), None
-    stats = lazy.stats_of(lazy.lazy_moments(_in_slabs(values, lazily), mask, spec.nodata))
+    stats = stats_of(lazy_moments(_in_slabs(values, lazily), mask, spec.nodata))
     if lazily:
         return Normalization(kind="stats", name="zscore"), stats
     mean, std = stats.compute(scheduler=_scheduler())
@@ -345,7 +347,7 @@ def _normalization(
 
 def _in_slabs(values: da.Array, lazily: bool) -> da.Array:
     """Cut a cube in memory into slabs, so that no temporary of the sums is of its size."""
-    return values if lazily else lazy.rechunk(values, {2: EAGER_CHUNK})
+    return values if lazily else rechunk(values, {2: EAGER_CHUNK})
 
 
 def _chunk_unit(settings: Settings, how: Normalization) -> int:

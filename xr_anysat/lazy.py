@@ -11,7 +11,6 @@ Tasks hold keys and small frozen descriptions, shared between tasks; names follo
 names and the descriptions, so that the same call gives the same keys.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -20,44 +19,18 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from dask.base import clone_key, tokenize
-from dask.graph_manipulation import bind
+from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from .inference import ChunkSpec, Encoded, TileSums, WindowSpec, encode_chunk, encode_window
-from .normalize import band_moments, merge_moments, moments_to_stats, valid_dates
-from .tiling import ChunkedAxis, Overlap, recut
+from .tiling import ChunkedAxis, Overlap
 
-__all__ = [
-    "Job",
-    "after",
-    "cut",
-    "embed_array",
-    "lazy_moments",
-    "rechunk",
-    "stats_of",
-    "working_chunks",
-]
+__all__ = ["Job", "embed_array"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 Tasks = dict[Key, Any]
-
-OUTPUT_BYTES = 128 * 2**20
-"""Largest chunk of a result."""
-
-INPUT_BYTES = 256 * 2**20
-"""Largest chunk of a cube, all dates and bands, as float32."""
-
-GATHER_BYTES = 512 * 2**20
-"""Largest block of a cube that is put together over bands and dates before it is cut in space."""
-
-LONGEST_CHUNK = 1024
-"""Pixels: a chunk is no longer, so that there is work for all workers."""
-
-MERGE_EVERY = 16
-"""Partial statistics merged at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,132 +71,6 @@ class Place:
 
     blocks: tuple[tuple[Overlap, Overlap], ...]
     shape: tuple[int, int]
-
-
-def working_chunks(
-    source: Sequence[Sequence[int]],
-    unit: int,
-    dates: int,
-    out_bytes: float,
-    longest: int | None = None,
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Cut of a cube's rows and columns as they are worked on.
-
-    Parameters
-    ----------
-    source
-        Chunks of the cube along rows and columns.
-    unit
-        Pixels that every edge is a multiple of.
-    dates
-        Dates of the cube.
-    out_bytes
-        Bytes of the result per pixel.
-    longest
-        Pixels that a chunk may be long at the most.
-    """
-    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * 10 * dates))
-    worked = min(int(pixels**0.5), longest or LONGEST_CHUNK)
-    rows, columns = (recut(sizes, unit, worked) for sizes in source)
-    return rows, columns
-
-
-def rechunk(array: da.Array, chunks: Any) -> da.Array:
-    """Re-cut an array by tasks.
-
-    With a distributed client, dask would choose its "p2p" shuffle for large arrays, which reads
-    all of a cube before it gives the first block, whatever part was asked for.
-    """
-    return array.rechunk(chunks, method="tasks")
-
-
-def cut(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
-    """Re-cut (date, ..., y, x) blocks: dates and bands in one, space as asked for.
-
-    Blocks are put together over bands and as many dates as `GATHER_BYTES` hold before they are
-    cut in space. The other way round, the block of each date and band would be cut on its own,
-    which makes millions of tasks.
-    """
-    *leading, y, x = range(values.ndim)
-    if any(len(values.chunks[axis]) > 1 for axis in leading):
-        values = _gathered(values, work)
-    return rechunk(values, {**dict.fromkeys(leading, -1), y: tuple(work[0]), x: tuple(work[1])})
-
-
-def _gathered(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
-    dates, *others, y, x = range(values.ndim)
-    bytes_per_pixel = math.prod(values.shape[axis] for axis in others) * values.dtype.itemsize
-    pixels = max(1, GATHER_BYTES // bytes_per_pixel)  # of one date
-    if max(values.chunks[y]) * max(values.chunks[x]) > pixels:
-        side = math.isqrt(pixels)
-        values = rechunk(values, {y: _joined(work[0], side), x: _joined(work[1], side)})
-    together = pixels // (max(values.chunks[y]) * max(values.chunks[x]))
-    grouped = _joined(values.chunks[0], together)
-    return rechunk(values, {**dict.fromkeys(others, -1), dates: grouped})
-
-
-def _joined(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Join neighbours up to a limit."""
-    joined = [sizes[0]]
-    for size in sizes[1:]:
-        if joined[-1] + size <= limit:
-            joined[-1] += size
-        else:
-            joined.append(size)
-    return tuple(joined)
-
-
-def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
-    """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
-    values = rechunk(values, {1: -1})
-    if mask is not None:
-        mask = rechunk(mask, (values.chunks[0], *values.chunks[2:]))
-    token = tokenize("moments", values.name, mask is None or mask.name, nodata)
-    level = f"anysat-moments-{token}"
-    tasks: Tasks = {}
-    keys: list[Key] = []
-    for t, i, j in product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))):
-        keys.append((level, t, i, j))
-        mask_key = None if mask is None else (mask.name, t, i, j)
-        tasks[keys[-1]] = (_block_moments, (values.name, t, 0, i, j), mask_key, nodata)
-    depth = 0
-    while len(keys) > 1 or depth == 0:
-        groups = [keys[n : n + MERGE_EVERY] for n in range(0, len(keys), MERGE_EVERY)]
-        keys = [(f"{level}-merged", depth, n) for n in range(len(groups))]
-        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
-        depth += 1
-    name = f"anysat-band-moments-{token}"
-    tasks[name, 0, 0] = keys[0]
-    parents = [values] if mask is None else [values, mask]
-    return _array(name, tasks, ((3,), (values.shape[1],)), "float64", parents)
-
-
-def stats_of(moments: da.Array) -> da.Array:
-    """Mean and standard deviation, (2, 10), of moments."""
-    return da.map_blocks(
-        moments_to_stats, moments, chunks=((2,), moments.chunks[1]), dtype="float64",
-        meta=np.empty((0, 0)), name=f"anysat-band-stats-{tokenize(moments.name)}",
-    )  # fmt: skip
-
-
-def after(arrays: Sequence[da.Array | None], first: da.Array) -> list[da.Array | None]:
-    """Copy arrays so that their sources are not read before another array is computed.
-
-    Without this, dask would read a cube ahead of its statistics, and keep every chunk from the
-    first pass for the second.
-    """
-    seed = tokenize("after", first.name, *(a is not None and a.name for a in arrays))
-    bound = iter(bind([a for a in arrays if a is not None], first, seed=seed))
-    return [None if a is None else _annotated(next(bound), a, seed) for a in arrays]
-
-
-def _annotated(copy: da.Array, array: da.Array, seed: str) -> da.Array:
-    """Give the layers of a copy the annotations of the layers they were made from."""
-    for name, layer in array.dask.layers.items():
-        bound = copy.dask.layers.get(clone_key(name, seed))
-        if layer.annotations and bound is not None:
-            bound.annotations = {**layer.annotations, **(bound.annotations or {})}
-    return copy
 
 
 def embed_array(
@@ -400,20 +247,11 @@ def _add_field(
     return name, _add(graph, name, tasks, [encode])
 
 
-def _array(name: str, tasks: Tasks, chunks: Any, dtype: str, parents: Sequence[Any]) -> da.Array:
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
-    return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype=dtype))
-
-
 # What tasks do: functions of the module, so that they pickle by name.
 
 
 def _field(encoded: Encoded, name: str) -> Any:
     return getattr(encoded, name)
-
-
-def _block_moments(values: Array, mask: Bools | None, nodata: tuple[float, ...]) -> Array:
-    return band_moments(values, valid_dates(values, mask, nodata))
 
 
 def _window_tiles(blocks: list[Array], place: Place, spec: WindowSpec) -> TileSums | Array:

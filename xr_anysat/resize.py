@@ -10,8 +10,8 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from .chunking import rechunk
 from .cube import CubeSpec, canonical, north_up
-from .lazy import rechunk
 from .normalize import valid_dates
 
 __all__ = ["resized"]

@@ -1,0 +1,82 @@
+"""Band statistics of a lazy cube, and the order of the two passes that need them."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.base import clone_key, tokenize
+from dask.graph_manipulation import bind
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from .chunking import rechunk
+from .normalize import band_moments, merge_moments, moments_to_stats, valid_dates
+
+__all__ = ["after", "lazy_moments", "stats_of"]
+
+Array = npt.NDArray[Any]
+Bools = npt.NDArray[np.bool_]
+
+MERGE_EVERY = 16
+"""Partial statistics merged at once."""
+
+
+def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
+    """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
+    values = rechunk(values, {1: -1})
+    if mask is not None:
+        mask = rechunk(mask, (values.chunks[0], *values.chunks[2:]))
+    token = tokenize("moments", values.name, mask is None or mask.name, nodata)
+    level = f"anysat-moments-{token}"
+    tasks: dict[Key, Any] = {}
+    keys: list[Key] = []
+    for t, i, j in product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))):
+        keys.append((level, t, i, j))
+        mask_key = None if mask is None else (mask.name, t, i, j)
+        tasks[keys[-1]] = (_block_moments, (values.name, t, 0, i, j), mask_key, nodata)
+    depth = 0
+    while len(keys) > 1 or depth == 0:
+        groups = [keys[n : n + MERGE_EVERY] for n in range(0, len(keys), MERGE_EVERY)]
+        keys = [(f"{level}-merged", depth, n) for n in range(len(groups))]
+        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
+        depth += 1
+    name = f"anysat-band-moments-{token}"
+    tasks[name, 0, 0] = keys[0]
+    parents: list[Any] = [values] if mask is None else [values, mask]
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
+    return da.Array(graph, name, ((3,), (values.shape[1],)), meta=np.empty((0, 0)))
+
+
+def stats_of(moments: da.Array) -> da.Array:
+    """Mean and standard deviation, (2, 10), of moments."""
+    return da.map_blocks(
+        moments_to_stats, moments, chunks=((2,), moments.chunks[1]), dtype="float64",
+        meta=np.empty((0, 0)), name=f"anysat-band-stats-{tokenize(moments.name)}",
+    )  # fmt: skip
+
+
+def after(arrays: Sequence[da.Array | None], first: da.Array) -> list[da.Array | None]:
+    """Copy arrays so that their sources are not read before another array is computed.
+
+    Without this, dask would read a cube ahead of its statistics, and keep every chunk from the
+    first pass for the second.
+    """
+    seed = tokenize("after", first.name, *(a is not None and a.name for a in arrays))
+    bound = iter(bind([a for a in arrays if a is not None], first, seed=seed))
+    return [None if a is None else _annotated(next(bound), a, seed) for a in arrays]
+
+
+def _annotated(copy: da.Array, array: da.Array, seed: str) -> da.Array:
+    """Give the layers of a copy the annotations of the layers they were made from."""
+    for name, layer in array.dask.layers.items():
+        bound = copy.dask.layers.get(clone_key(name, seed))
+        if layer.annotations and bound is not None:
+            bound.annotations = {**layer.annotations, **(bound.annotations or {})}
+    return copy
+
+
+def _block_moments(values: Array, mask: Bools | None, nodata: tuple[float, ...]) -> Array:
+    return band_moments(values, valid_dates(values, mask, nodata))
