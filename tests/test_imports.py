@@ -30,6 +30,7 @@ ORDER = [
     "modelspec",
     "arguments",
     "cube",
+    "bands",
     "grid",
     "dates",
     "tiling",

@@ -4,7 +4,6 @@ Nothing here reads pixels.
 """
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,24 +13,22 @@ import pandas as pd
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from .bands import band_labels, find_band_dim, find_bands, named_band_dim
 from .dates import day_of_year, parse_dates
 from .errors import CubeError
 from .grid import find_grid, spatial_dims
-from .sentinel2 import ALIASES, BANDS, match_bands
+from .sentinel2 import match_bands
 
 __all__ = [
     "CubeSpec",
     "as_dataarray",
     "canonical",
     "declared_missing",
-    "find_bands",
-    "find_time_dim",
     "north_up",
     "understand",
 ]
 
 _TIME_NAMES = ("time", "t", "date", "dates", "datetime", "acquisition_time")
-_BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
 _MISSING_KEYS = ("nodata", "_FillValue", "missing_value", "fill_value")
 _MAPPING_KEYS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
@@ -124,7 +121,7 @@ def as_dataarray(
     cube = cube.set_coords(
         [name for name, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)]
     )
-    whole = [name for name, v in cube.data_vars.items() if _named_band_dim(v) is not None]
+    whole = [name for name, v in cube.data_vars.items() if named_band_dim(v) is not None]
     if len(whole) == 1 and not any(match_bands(cube.data_vars).values()):
         faults.append(
             f"the Dataset holds its bands in one variable, {whole[0]!r}; AnySat needs one variable "
@@ -144,7 +141,7 @@ def as_dataarray(
         )
     if faults:
         largest = max(variables or cube.data_vars.values(), key=lambda v: v.ndim)
-        if _named_band_dim(largest) is None:
+        if named_band_dim(largest) is None:
             largest = largest.expand_dims(band=[str(largest.name)])
         return largest, faults
     return _stack(cube, [v.transpose(*variables[0].dims) for v in variables]), []
@@ -207,9 +204,9 @@ def understand(
     grid = find_grid(cube, faults, notes)
     spatial = spatial_dims(cube)
     rest = [dim for dim in cube.dims if dim not in (spatial or ())]
-    band_dim, labels = _find_band_dim(cube, rest, bands, [] if known else faults)
+    band_dim, labels = find_band_dim(cube, rest, bands, [] if known else faults)
     rest = [dim for dim in rest if dim != band_dim]
-    time_dim = find_time_dim(cube, rest)
+    time_dim = _find_time_dim(cube, rest)
     extra = [str(dim) for dim in rest if dim != time_dim]
     if extra and spatial is not None:
         faults.append(
@@ -270,68 +267,6 @@ def north_up(data: Any, spec: CubeSpec) -> Any:
     return data[..., ::step_y, ::step_x]
 
 
-def find_bands(
-    labels: Sequence[Hashable],
-    bands: Any,
-    where: str,
-    faults: list[str],
-) -> list[Hashable]:
-    """Label of each of the ten bands, in AnySat's order."""
-    if bands is not None and not isinstance(bands, Mapping):
-        faults.append(
-            f"bands= is a {type(bands).__name__}; it maps AnySat's names to the cube's: "
-            'cube.anysat.embed(bands={"B2": "my_blue"}). Bands of usual names need none.'
-        )
-    given = dict(bands) if isinstance(bands, Mapping) else {}
-    nameless = [str(label) for label in given.values() if not isinstance(label, Hashable)]
-    if nameless:
-        faults.append(f"bands= gives {nameless}, which are no labels; give one label per band.")
-        given = {}
-    unknown = [str(band) for band in given if band not in BANDS]
-    if unknown:
-        faults.append(f"bands= names {unknown}, which AnySat does not know; it reads {list(BANDS)}")
-    absent = {band: label for band, label in given.items() if label not in labels}
-    if absent:
-        faults.append(f"bands= asks for {absent}, but the cube's {where} are {_some(labels)}")
-    twice = [str(name) for name, uses in Counter(given.values()).items() if uses > 1]
-    if twice:
-        faults.append(f"bands= gives {twice} to more than one band; give each its own.")
-    found = match_bands(label for label in labels if label not in given.values())
-    chosen: list[Hashable] = []
-    missing: list[str] = []
-    for band in BANDS:
-        if band in absent:
-            continue
-        names = [given[band]] if band in given else list(dict.fromkeys(found[band]))
-        if len(names) > 1:
-            faults.append(
-                f"{[str(n) for n in names]} all name band {band}; say which one is meant: "
-                f"cube.anysat.embed(bands={{{band!r}: {names[0]!r}}})"
-            )
-        elif not names:
-            missing.append(band)
-        chosen += names[:1]
-    if missing:
-        faults.append(
-            f"bands {missing} were not found among the cube's {where} {_some(labels)}; AnySat "
-            f"needs all ten of {list(BANDS)}. Load them, or name them: "
-            f'cube.anysat.embed(bands={{{missing[0]!r}: "..."}}). {_aliases(missing[0])}'
-        )
-    return chosen
-
-
-def band_labels(cube: xr.DataArray, dim: Hashable) -> list[Hashable]:
-    """Labels along the band dimension; what rioxarray keeps in `long_name` counts."""
-    if cube[dim].dtype.kind == "M":
-        return []
-    names = cube.attrs.get("long_name")
-    labels = cube[dim].values.tolist() if dim in cube.coords else []
-    plain = not labels or all(isinstance(label, int) for label in labels)
-    if plain and isinstance(names, tuple | list) and len(names) == cube.sizes[dim]:
-        return list(names)
-    return labels
-
-
 def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
     """Values that the cube declares as missing, NaN aside.
 
@@ -382,50 +317,7 @@ def _check_values(cube: xr.DataArray, faults: list[str]) -> None:
         )
 
 
-def _find_band_dim(
-    cube: xr.DataArray,
-    dims: list[Hashable],
-    bands: Mapping[str, Hashable] | None,
-    faults: list[str],
-) -> tuple[Hashable | None, list[Hashable]]:
-    """Dimension of the bands and the ten labels along it."""
-    named = _named_band_dim(cube)
-    matching = [
-        dim
-        for dim in dims
-        if sum(bool(m) for m in match_bands(band_labels(cube, dim)).values()) > 1
-    ]
-    candidates = matching if named is None else [named]
-    if not candidates:
-        faults.append(
-            f"no band dimension was found among {list(cube.dims)}; AnySat needs one of the names "
-            f"{list(_BAND_NAMES)}, or one labelled with band names. Rename it: "
-            'cube.rename(my_dim="band"), or give a Dataset with one variable per band.'
-        )
-        return None, []
-    dim = candidates[0]
-    labels = band_labels(cube, dim)
-    if not labels:
-        faults.append(
-            f"the {cube.sizes[dim]} bands along {dim!r} have no names; label them: "
-            f'cube.assign_coords({dim}=["B02", "B03", ...]).'
-        )
-        return dim, []
-    chosen = find_bands(labels, bands, "bands", faults)
-    repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
-    if repeated:
-        faults.append(
-            f"bands {repeated} are there more than once; keep one of each: "
-            f"cube.drop_duplicates({dim!r})."
-        )
-    return dim, chosen
-
-
-def _named_band_dim(cube: xr.DataArray) -> Hashable | None:
-    return next((dim for dim in cube.dims if str(dim).lower() in _BAND_NAMES), None)
-
-
-def find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:
+def _find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:
     """Find the time dimension among some: by its name, its dates, or as the only one left."""
     for dim in dims:
         if str(dim).lower() in _TIME_NAMES:
@@ -434,13 +326,3 @@ def find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | No
         if dim in cube.coords and cube[dim].dtype.kind == "M":
             return dim
     return dims[0] if len(dims) == 1 else None
-
-
-def _some(labels: Sequence[Hashable]) -> str:
-    shown = [str(label) for label in labels[:20]]
-    return f"{shown}" if len(labels) <= 20 else f"{shown[:-1]} and {len(labels) - 19} more"
-
-
-def _aliases(band: str) -> str:
-    names = [f"B{band[1:].zfill(2)}", *ALIASES[band]]
-    return f"(It goes by {', '.join(names)}, among others.)"
