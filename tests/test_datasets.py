@@ -119,10 +119,8 @@ class TestShapeAndLabels:
     def test_survives_files(self, small: xr.DataArray, tmp_path: Path, kind: str) -> None:
         path = tmp_path / f"cube.{kind}"
         if kind == "netcdf":
-            pytest.importorskip("netCDF4")
             small.to_netcdf(path, engine="netcdf4")
         else:
-            pytest.importorskip("zarr")
             small.to_dataset().to_zarr(path, zarr_format=2)
         engine = {"netcdf": "netcdf4", "zarr": "zarr"}[kind]
         with xr.open_dataset(path, engine=engine, decode_coords="all") as data:

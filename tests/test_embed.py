@@ -921,7 +921,7 @@ def test_a_result_larger_than_the_memory_is_said(monkeypatch):
         raise MemoryError
 
     numpy = SimpleNamespace(**{**vars(np), "empty": full})
-    monkeypatch.setattr(sys.modules["xr_anysat.embed"], "np", numpy)
+    monkeypatch.setattr(sys.modules["xr_anysat.eager"], "np", numpy)
     with pytest.raises(xr_anysat.OptionError, match=r"make it lazy with cube\.chunk"):
         embed(make_cube(8, 8, dates=1), normalize="none")
 

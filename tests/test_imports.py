@@ -20,6 +20,7 @@ ORDER = [
     "export",
     "embed",
     "plot",
+    "eager",
     "pooling",
     "resize",
     "labels",

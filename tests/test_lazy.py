@@ -204,7 +204,8 @@ def test_processes(cube):
 @pytest.mark.parametrize("processes", [False, True])
 @pytest.mark.filterwarnings("ignore:Sending large graph")
 def test_distributed(cube, processes):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     where = {"n_workers": 2 if processes else 1, "threads_per_worker": 2, "dashboard_address": None}
     with (
         distributed.LocalCluster(processes=processes, **where) as cluster,

@@ -1,14 +1,10 @@
 """The API as free functions: understand a cube, plan, build the graph, label the result."""
 
-import sys
-import threading
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import dask.array as da
-import numpy as np
 import xarray as xr
-from dask.diagnostics.progress import ProgressBar
 
 from ._version import __version__
 from ._warn import warn
@@ -26,6 +22,7 @@ from .arguments import (
 from .chunking import cut, rechunk, working_chunks
 from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
+from .eager import compute_now, local_scheduler
 from .errors import CubeError, OptionError
 from .grid import Grid, find_grid
 from .inference import ChunkSpec
@@ -34,7 +31,6 @@ from .lazy import Job, embed_array
 from .lazy_stats import after, lazy_moments, stats_of
 from .modelspec import Model, as_model
 from .normalize import Normalization
-from .options import get_option
 from .pooling import Geometries, as_geometries, pool_geometries, pool_map
 from .resize import resized
 from .sentinel2 import BANDS
@@ -257,7 +253,7 @@ def embed(
     result = _labelled(data, settings, spec, array, attrs, shapes)
     if lazily:
         return result
-    computed = _compute(result, progress)
+    computed = compute_now(result, progress)
     return computed.assign_attrs(weights_attrs(network.source))  # downloaded by now
 
 
@@ -295,7 +291,7 @@ def band_stats(
     moments: Any = lazy_moments(_in_slabs(values, lazily), seen, spec.nodata)
     stats: Any = stats_of(moments)
     if not lazily:
-        moments, stats = da.compute(moments, stats, scheduler=_scheduler())
+        moments, stats = da.compute(moments, stats, scheduler=local_scheduler())
     return xr.Dataset(
         {
             "mean": ("band", stats[0], {"long_name": "mean over valid pixel-dates"}),
@@ -341,7 +337,7 @@ def _normalization(
     stats = stats_of(lazy_moments(_in_slabs(values, lazily), mask, spec.nodata))
     if lazily:
         return Normalization(kind="stats", name="zscore"), stats
-    mean, std = stats.compute(scheduler=_scheduler())
+    mean, std = stats.compute(scheduler=local_scheduler())
     return stats_normalization("zscore", mean, std, fixed=False), None
 
 
@@ -381,38 +377,3 @@ def _labelled(
         settings.dtype
     )
     return label_vectors(pooled, ("geometry", "feature"), spec, shapes.coords, attrs)
-
-
-def _scheduler() -> str:
-    """Threads; but a task of somebody's graph does not start threads of its own."""
-    main = threading.current_thread() is threading.main_thread()
-    return "threads" if main else "synchronous"
-
-
-def _compute(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
-    """Compute a result now, into one array made beforehand."""
-    show = get_option("progress") if progress is None else progress
-    if show is None:
-        show = threading.current_thread() is threading.main_thread() and _watched()
-    lazy_data = cast(da.Array, result.data)
-    try:
-        out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
-    except MemoryError:
-        raise OptionError(
-            f"the result has {lazy_data.nbytes / 2**30:.1f} GiB, more than this machine's memory; "
-            'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
-            'dtype="float16".'
-        ) from None
-    if show:
-        with ProgressBar(out=sys.stderr):
-            da.store(lazy_data, out, lock=False, scheduler=_scheduler())
-    else:
-        da.store(lazy_data, out, lock=False, scheduler=_scheduler())
-    computed = result.copy(data=out)
-    computed.encoding = dict(result.encoding)
-    return computed
-
-
-def _watched() -> bool:
-    """Whether a progress bar would be seen: in a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

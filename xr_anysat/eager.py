@@ -1,0 +1,50 @@
+"""Cubes in memory: their graphs computed at once, with a progress bar where one is seen."""
+
+import sys
+import threading
+from typing import cast
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.diagnostics.progress import ProgressBar
+
+from .errors import OptionError
+from .options import get_option
+
+__all__ = ["compute_now", "local_scheduler"]
+
+
+def local_scheduler() -> str:
+    """Choose threads; but a task of somebody's graph does not start threads of its own."""
+    main = threading.current_thread() is threading.main_thread()
+    return "threads" if main else "synchronous"
+
+
+def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
+    """Compute a result now, into one array made beforehand."""
+    show = get_option("progress") if progress is None else progress
+    if show is None:
+        show = threading.current_thread() is threading.main_thread() and _watched()
+    lazy_data = cast(da.Array, result.data)
+    try:
+        out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
+    except MemoryError:
+        raise OptionError(
+            f"the result has {lazy_data.nbytes / 2**30:.1f} GiB, more than this machine's memory; "
+            'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
+            'dtype="float16".'
+        ) from None
+    if show:
+        with ProgressBar(out=sys.stderr):
+            da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
+    else:
+        da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
+    computed = result.copy(data=out)
+    computed.encoding = dict(result.encoding)
+    return computed
+
+
+def _watched() -> bool:
+    """Whether a progress bar would be seen: in a terminal or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
