@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xr_anysat import Model, OptionError, ScaleError, inference
+from xr_anysat import Model, OptionError, ScaleError, engine
 from xr_anysat.inference import ChunkSpec, WindowSpec, encode_chunk, encode_window
 from xr_anysat.model.network import AnySat
 from xr_anysat.normalize import Normalization
@@ -136,18 +136,18 @@ def test_an_empty_tile_is_nan():
 
 
 def test_few_networks_are_kept():
-    for seed in range(inference.NETWORKS + 2):
+    for seed in range(engine.ENGINES + 2):
         model = Model("tiny", weights=f"random:{seed}").pinned()
         encode_chunk(pixels(2, 2), None, None, spec(model=model))
-    assert len(inference._networks) == inference.NETWORKS
+    assert len(engine._engines) == engine.ENGINES
 
 
 def test_models_that_differ_in_batches_alone_share_a_network():
-    inference._networks.clear()
+    engine._engines.clear()
     for batch_size in (None, 10, 20):
         model = Model("tiny", weights="random:1", batch_size=batch_size).pinned()
         encode_chunk(pixels(2, 2), None, None, spec(model=model))
-    assert len(inference._networks) == 1
+    assert len(engine._engines) == 1
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:77"])
@@ -161,9 +161,7 @@ def test_a_network_can_be_trained_after_an_embedding():
     """Tables of positions are made while embedding, and used again."""
     encode_chunk(pixels(12, 12), None, None, spec(patch=4))
     encode_window(tokens(), window())
-    with inference._network(MODEL) as network:
-        config = network.config
-    network = AnySat(config)
+    network = AnySat(MODEL.config)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     values = torch.from_numpy(pixels(12, 12))[None]

@@ -15,13 +15,14 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from cubes import LABELS, TINY, WIDTH, assert_same, largest_gap, make_cube, punch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_anysat
-from xr_anysat import ScaleError, WeightsError, chunking, inference, lazy
+from xr_anysat import ScaleError, WeightsError, chunking, engine, inference, lazy
 from xr_anysat.tiling import Axis
 
 MODES = ("grid", "patch", "tile", "pooled")
@@ -306,7 +307,7 @@ def test_building_computes_nothing(cube, mode, normalize, monkeypatch):
     data = da.from_delayed(dask.delayed(_never)(), cube.shape, cube.dtype).rechunk((1, 5, 9, 9))
     untouched = cube.copy(data=data)
     there = xr.ones_like(untouched.isel(band=0, drop=True), dtype=bool)
-    monkeypatch.setattr(inference, "_load", _never)
+    monkeypatch.setattr(engine, "_load", _never)
     with dask.config.set(scheduler=_never):
         how = untouched.anysat.band_stats(mask=there) if normalize == "stats" else normalize
         options = {"normalize": how, "overlap": 0, "mask": there}
@@ -675,15 +676,15 @@ def test_each_tile_is_encoded_once(cube, monkeypatch, small_chunks):
 
 def test_weights_are_loaded_once_for_all_threads(cube, monkeypatch, small_chunks):
     loads = []
-    real = inference.load_tensors
+    real = engine.load_tensors
 
     def load_tensors(*args):
         loads.append(threading.get_ident())
         time.sleep(0.05)  # that others may come meanwhile
         return real(*args)
 
-    monkeypatch.setattr(inference, "load_tensors", load_tensors)
-    monkeypatch.setattr(inference, "_networks", type(inference._networks)())
+    monkeypatch.setattr(engine, "load_tensors", load_tensors)
+    monkeypatch.setattr(engine, "_engines", type(engine._engines)())
     with dask.config.set(scheduler="threads", num_workers=8):
         embed(cube.chunk(x=9)).compute()
         embed(cube.chunk(x=9), "tile").compute()
@@ -695,7 +696,7 @@ def test_weights_are_loaded_once_for_all_threads(cube, monkeypatch, small_chunks
     assert len(loads) == 2
 
 
-def test_forward_passes_run_one_at_a_time(cube, monkeypatch, small_chunks):
+def test_forward_passes_run_in_lanes(cube, monkeypatch, small_chunks):
     from xr_anysat.model.network import AnySat
 
     running, most, passes, lock = [], [], [], threading.Lock()
@@ -705,7 +706,7 @@ def test_forward_passes_run_one_at_a_time(cube, monkeypatch, small_chunks):
             with lock:
                 running.append(1)
                 most.append(len(running))
-                passes.append(threading.get_ident())
+                passes.append((threading.get_ident(), torch.get_num_threads()))
             time.sleep(0.002)
             try:
                 return real(self, *args, **kwargs)
@@ -717,15 +718,17 @@ def test_forward_passes_run_one_at_a_time(cube, monkeypatch, small_chunks):
 
     for name in ("encode_pixels", "encode_patches", "encode_tiles"):
         monkeypatch.setattr(AnySat, name, watched(getattr(AnySat, name)))
+    monkeypatch.setattr(engine, "_threads", lambda: 3)
     with dask.config.set(scheduler="threads", num_workers=8):
         embed(cube.chunk(x=9)).compute()
-    assert max(most) == 1
+    assert max(most) == 3
     assert len(passes) > 30
-    assert len(set(passes)) > 1
+    assert len({thread for thread, _ in passes}) == 3
+    assert {threads for _, threads in passes} == {1}
 
 
 def test_more_models_in_one_graph_than_a_process_keeps(cube):
-    seeds = range(inference.NETWORKS + 1)
+    seeds = range(engine.ENGINES + 1)
     models = [xr_anysat.Model("tiny", weights=f"random:{seed}") for seed in seeds]
     with chunks_of_at_most(16):
         results = [embed(cube.chunk(x=16), "patch", model=model) for model in models]

@@ -12,6 +12,7 @@ from xr_anysat.errors import AnySatError, ScaleError
 from xr_anysat.normalize import (
     Normalization,
     band_moments,
+    check_scale,
     composite,
     merge_moments,
     moments_to_stats,
@@ -307,7 +308,7 @@ def fixed(mean, name="band_stats"):
 def test_reflectance_where_dn_are_meant(how):
     values = block(dtype="float32", level=0.3, spread=0.1)
     with pytest.raises(ScaleError, match="far below") as caught:
-        normalize(values, everywhere(values), how)
+        check_scale(values, everywhere(values), how)
     message = str(caught.value)
     assert f"normalize='{how.name}'" in message
     assert "reflectance (0..1) where DN are meant" in message
@@ -319,7 +320,7 @@ def test_reflectance_where_dn_are_meant(how):
 def test_dn_where_reflectance_is_meant():
     values = block()
     with pytest.raises(ScaleError, match="far above") as caught:
-        normalize(values, everywhere(values), fixed(0.25))
+        check_scale(values, everywhere(values), fixed(0.25))
     assert "DN where reflectance (0..1) is meant" in str(caught.value)
     assert "cube / 10000" in str(caught.value)
 
@@ -329,27 +330,39 @@ def test_scale_of_statistics_that_come_with_the_block():
     stats = np.array([TREESATAI_MEAN, TREESATAI_STD])
     how = Normalization(kind="stats", name="band_stats", fixed=True)
     with pytest.raises(ScaleError, match="far below"):
-        normalize(values, everywhere(values), how, stats)
+        check_scale(values, everywhere(values), how, stats)
     own = Normalization(kind="stats", name="zscore")
-    normalize(values, everywhere(values), own, stats)  # of the cube itself: never another scale
+    check_scale(values, everywhere(values), own, stats)  # of the cube itself: never another scale
 
 
 @pytest.mark.parametrize("level", [150, 1000, 9000, 15_000])
 @pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE])
 def test_dark_and_bright_scenes_are_no_other_scale(how, level):
     values = block(level=level, spread=level / 5)
-    assert np.isfinite(normalize(values, everywhere(values), how)).all()
+    check_scale(values, everywhere(values), how)
 
 
 def test_missing_values_do_not_speak_for_the_scale():
     values = block(dtype="float32", level=0.3, spread=0.1)
     valid = np.zeros((3, 6, 8), dtype=bool)
     valid[0, 0, :2] = True  # too few to judge by
-    normalize(values, valid, TREESATAI)
+    check_scale(values, valid, TREESATAI)
     dn = block(dtype="float32")
     valid = some(0.7)
     dn[~np.broadcast_to(valid[:, None], dn.shape)] = 1e-3
-    assert np.isfinite(normalize(dn, valid, TREESATAI)).all()
+    check_scale(dn, valid, TREESATAI)
+    with pytest.raises(ScaleError):
+        check_scale(dn, everywhere(dn), fixed(1e6))
+
+
+def test_a_large_block_is_judged_by_a_sample_of_all_of_it():
+    values = np.full((1, 10, 1200, 1200), 3, dtype="uint16")
+    check_scale(values[..., :600], everywhere(values)[..., :600] & False, TREESATAI)
+    with pytest.raises(ScaleError, match="far below"):
+        check_scale(values, everywhere(values), TREESATAI)
+    values[..., ::2] = 3000  # stripes are no reason to miss one half of them
+    values[..., ::2, :] = 3000
+    check_scale(values, everywhere(values), TREESATAI)
 
 
 # -- composites --------------------------------------------------------------------------------

@@ -6,46 +6,36 @@ Two stages, each a function of arrays and a small frozen description:
 - `encode_window`: patch tokens of a window to the embeddings of the tiles in it.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import OptionError, ScaleError
-from .model.config import ModelConfig
+from .engine import Engine, engine_of
+from .errors import ScaleError
 from .modelspec import Model
-from .normalize import Normalization, composite, normalize, valid_dates
+from .normalize import (
+    Normalization,
+    check_scale,
+    composite,
+    normalize,
+    valid_dates,
+)
 from .tiling import blend_weights
-from .weights import WeightsSource, load_tensors
 
 if TYPE_CHECKING:
     import torch
-
-    from .model.network import AnySat
 
 __all__ = ["ChunkSpec", "Encoded", "TileSums", "WindowSpec", "encode_chunk", "encode_window"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-
-PIXEL_DATES = 1024
-"""Pixel-dates of a batch: the widest intermediate, 2 D floats each, stays in the cache."""
-
-TOKENS = 2048
-"""Tokens of a batch of patches or tiles."""
-
-NETWORKS = 2
-"""Networks kept in a process; the one unused longest goes first."""
-
-_lock = threading.RLock()
-_networks: "OrderedDict[tuple[WeightsSource, ModelConfig, str], AnySat]" = OrderedDict()
+Places = list[tuple[int, int]]
+"""Tiles, by their row and column among those of a window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +127,18 @@ class TileSums(NamedTuple):
     weight: Floats
 
 
+class Block(NamedTuple):
+    """A rectangle of patches of a chunk."""
+
+    rows: slice
+    columns: slice
+
+    def pixels(self, patch: int) -> tuple[slice, slice]:
+        """Rows and columns of pixels, perhaps past the chunk's end."""
+        rows, columns = (slice(part.start * patch, part.stop * patch) for part in self)
+        return rows, columns
+
+
 def encode_chunk(
     values: Array, mask: Bools | None, stats: npt.NDArray[np.float64] | None, spec: ChunkSpec
 ) -> Encoded:
@@ -152,27 +154,141 @@ def encode_chunk(
         (2, 10), where the normalisation has no numbers of its own.
     spec
         The rest.
+
+    Raises
+    ------
+    ScaleError
+        Where the values cannot be on the scale of fixed statistics, or are not for the network.
     """
     height, width = values.shape[2:]
     valid = valid_dates(values, mask, spec.nodata)
+    check_scale(values, valid, spec.normalization, stats)
     if spec.groups is not None:
         values, valid = composite(values, valid, spec.groups)
-    ready = normalize(values, valid, spec.normalization, stats, spec.tile)
+    how = spec.normalization
+    if how.kind == "tile_zscore":  # whole tiles: before they are cut into blocks
+        values = normalize(values, valid, how, tile=spec.tile)
+        how = Normalization(kind="none", name=how.name)
+    engine = engine_of(spec.model)
     rows, columns = -(-height // spec.patch), -(-width // spec.patch)
-    series: Floats = _by_patch(ready, spec.patch)
-    dates: Bools = _by_patch(valid[:, None], spec.patch)[..., 0]
-    seen = np.any(dates, axis=2)  # (P, m)
-    with _network(spec.model) as network:
-        tokens, sub = _encode_patches(network, series, dates, spec)
-    pixels = None
-    if sub is not None:
-        sub[~seen] = np.nan
-        sub = sub.reshape(rows, columns, spec.patch, spec.patch, -1).transpose(4, 0, 2, 1, 3)
-        pixels = np.ascontiguousarray(
-            sub.reshape(-1, rows * spec.patch, columns * spec.patch)[:, :height, :width],
-            dtype=spec.dtype,
+    channels = spec.model.config.width
+    tokens = np.empty((rows, columns, channels), dtype=np.float32)
+    sub = np.empty((channels, height, width), dtype=spec.dtype) if spec.sub_patches else None
+
+    def encode(block: Block) -> None:
+        pixels = block.pixels(spec.patch)
+        ready = normalize(values[:, :, *pixels], valid[:, *pixels], how, stats)
+        found, own = _encode_block(engine, ready, valid[:, *pixels], spec)
+        tokens[block.rows, block.columns] = found
+        if sub is not None:
+            sub[:, *pixels] = own
+
+    size = max(1, engine.tokens // (spec.patch**2 + 1))
+    for _ in engine.map(encode, _blocks(rows, columns, size)):
+        pass
+    return Encoded(tokens=tokens, seen=np.any(valid, axis=0), sub=sub)
+
+
+def _blocks(rows: int, columns: int, size: int) -> Iterator[Block]:
+    """Cut a chunk into nearly equal blocks of some whole rows, or of parts of one."""
+    bands = _parts(rows, max(1, size // columns))
+    parts = _parts(columns, size)
+    return (Block(*block) for block in product(bands, parts))
+
+
+def _parts(length: int, size: int) -> list[slice]:
+    edges = np.linspace(0, length, -(-length // size) + 1).round().astype(int).tolist()
+    return [slice(*part) for part in pairwise(edges)]
+
+
+def _encode_block(
+    engine: Engine, ready: Floats, valid: Bools, spec: ChunkSpec
+) -> tuple[Floats, Array | None]:
+    """Encode a block of patches, in a lane.
+
+    Parameters
+    ----------
+    engine
+        What computes.
+    ready
+        (T, 10, h, w), normalised, zero where missing.
+    valid
+        (T, h, w).
+    spec
+        The rest.
+
+    Returns
+    -------
+    tuple of ndarray
+        Tokens (rows, columns, D) float32 and sub-patch tokens (D, h, w), NaN where missing.
+    """
+    import torch
+
+    patch, (height, width) = spec.patch, valid.shape[1:]
+    rows, columns = -(-height // patch), -(-width // patch)
+    channels = spec.model.config.width
+    dates = _by_patch(torch.from_numpy(valid)[:, None], patch)[..., 0]  # (P, m, T)
+    seen = dates.any(dim=2)  # (P, m)
+    there = seen.any(dim=1).nonzero().squeeze(1)
+    if not len(there):
+        nothing = np.full((channels, height, width), np.nan, dtype=spec.dtype)
+        return np.full((rows, columns, channels), np.nan, dtype=np.float32), nothing
+    series = _by_patch(engine.send(ready), patch)  # (P, m, T, 10)
+    dates, seen, there = (engine.send(each.numpy()) for each in (dates, seen, there))
+    day_of_year = torch.tensor(spec.day_of_year, device=engine.device)
+
+    def encode(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        vectors = engine.network.encode_pixels(
+            series[part].flatten(0, 1),
+            dates[part].flatten(0, 1),
+            day_of_year,
+            batch=engine.pixel_dates,
         )
-    return Encoded(tokens=tokens.reshape(rows, columns, -1), seen=np.any(valid, axis=0), sub=pixels)
+        missing = ~seen[part]
+        holed = bool(missing.any())
+        tokens, sub = engine.network.encode_patches(
+            vectors.unflatten(0, (len(part), -1)),
+            (patch, patch),
+            spec.gsd,
+            missing if holed else None,
+            sub_patches=spec.sub_patches,
+        )
+        _check_finite(spec.model, tokens if sub is None else torch.cat([tokens[:, None], sub], 1))
+        if holed and sub is not None:
+            sub[missing] = float("nan")
+        return tokens, sub
+
+    found = engine.halving(encode, there)
+    spread = _spread([tokens for tokens, _ in found], there, len(seen))
+    of_patches: Floats = engine.fetch(spread.float().unflatten(0, (rows, columns)))
+    if not spec.sub_patches:
+        return of_patches, None
+    spread = _spread([sub for _, sub in found if sub is not None], there, len(seen))
+    spread = spread.view(rows, columns, patch, patch, channels).permute(4, 0, 2, 1, 3)
+    spread = spread.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+    return of_patches, engine.fetch(spread.to(getattr(torch, spec.dtype)))
+
+
+def _by_patch(values: "torch.Tensor", patch: int) -> "torch.Tensor":
+    """(T, C, h, w) -> (P, m, T, C), row by row, padded with zeros to whole patches."""
+    from torch.nn.functional import pad
+
+    height, width = values.shape[2:]
+    if height % patch or width % patch:
+        values = pad(values, (0, -width % patch, 0, -height % patch))
+    cut = values.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # (T, C, rows, p, cols, p)
+    return cut.permute(2, 4, 3, 5, 0, 1).flatten(2, 3).flatten(0, 1)
+
+
+def _spread(parts: "list[torch.Tensor]", places: "torch.Tensor", size: int) -> "torch.Tensor":
+    """Put the results of some patches to their places among all; the rest is NaN."""
+    import torch
+
+    if len(parts[0]) == size:
+        return parts[0]
+    out = parts[0].new_full((size, *parts[0].shape[1:]), float("nan"))
+    out[places] = torch.cat(parts)
+    return out
 
 
 def encode_window(tokens: Floats, spec: WindowSpec) -> TileSums | Floats:
@@ -191,179 +307,101 @@ def encode_window(tokens: Floats, spec: WindowSpec) -> TileSums | Floats:
         Over the patches of the window; or, for whole tiles, (tile rows, tile columns, D) float32,
         NaN for a tile without any valid patch.
     """
-    height, width, channels = tokens.shape
+    engine = engine_of(spec.model)
     there = ~np.isnan(tokens[..., 0])
-    sums = TileSums(np.zeros_like(tokens), np.zeros((height, width), dtype=np.float32))
-    tiles = np.full((len(spec.rows), len(spec.columns), channels), np.nan, dtype=np.float32)
-    weights = blend_weights(spec.tile) if spec.blended else np.ones(spec.tile, dtype=np.float32)
-    with _network(spec.model) as network:
-        for places, embedded in _encode_tiles(network, tokens, there, spec):
-            for (row, column), values in zip(places, embedded, strict=True):
-                if spec.whole_tiles:
-                    tiles[row, column] = values[0]
-                    continue
-                window = (slice(*spec.rows[row]), slice(*spec.columns[column]))
-                seen = there[window]
-                share = np.outer(weights[: seen.shape[0]], weights[: seen.shape[1]]) * seen
-                patches = values[1:].reshape(*seen.shape, channels)
-                sums.total[window] += share[..., None] * np.where(seen[..., None], patches, 0)
-                sums.weight[window] += share
-    return tiles if spec.whole_tiles else sums
+    batches = list(_batches(there, spec, engine.tokens))
+
+    def encode(batch: Places) -> "torch.Tensor":
+        import torch
+
+        return torch.cat(
+            engine.halving(lambda part: _encode_tiles(engine, tokens, there, part, spec), batch)
+        )
+
+    if spec.whole_tiles:
+        shape = (len(spec.rows), len(spec.columns), tokens.shape[-1])
+        tiles = np.full(shape, np.nan, dtype=np.float32)
+        embedded = engine.map(lambda batch: engine.fetch(encode(batch)), batches)
+        for batch, values in zip(batches, embedded, strict=True):
+            tiles[tuple(np.transpose(batch))] = values[:, 0]
+        return tiles
+    if engine.device.type == "cpu":  # batches side by side, added up here in their order
+        sums = TileSums(np.zeros_like(tokens), np.zeros(there.shape, dtype=np.float32))
+        embedded = engine.map(lambda batch: engine.fetch(encode(batch)), batches)
+        for batch, values in zip(batches, embedded, strict=True):
+            _add(sums, values, _shares(there, batch, spec), batch, spec)
+        return sums
+
+    def encode_all(shape: tuple[int, ...]) -> TileSums:  # large batches, added up on the device
+        import torch
+
+        total, weight = (torch.zeros(size, device=engine.device) for size in (shape, shape[:2]))
+        for batch in batches:
+            shares = engine.send(_shares(there, batch, spec))
+            _add((total, weight), encode(batch), shares, batch, spec)
+        return TileSums(engine.fetch(total), engine.fetch(weight))
+
+    return next(engine.map(encode_all, [tokens.shape]))
 
 
-def _by_patch(values: Array, patch: int) -> Array:
-    """(T, C, h, w) -> (P, m, T, C), row by row, padded with zeros to whole patches."""
-    dates, bands, height, width = values.shape
-    pad = (-height % patch, -width % patch)
-    if any(pad):
-        values = np.pad(values, ((0, 0), (0, 0), (0, pad[0]), (0, pad[1])))
-    rows, columns = values.shape[2] // patch, values.shape[3] // patch
-    cut = values.reshape(dates, bands, rows, patch, columns, patch).transpose(2, 4, 3, 5, 0, 1)
-    return cut.reshape(rows * columns, patch * patch, dates, bands)
-
-
-def _encode_patches(
-    network: "AnySat", series: Floats, dates: Bools, spec: ChunkSpec
-) -> tuple[Floats, Floats | None]:
-    """(P, m, T, 10) to patch tokens (P, D), NaN where nothing is valid, and sub-patches (P, m, D).
-
-    Patches with holes go apart from complete ones, which need no mask.
-    """
-    import torch
-
-    device = network.cls_token.device
-    day_of_year = torch.tensor(spec.day_of_year, device=device)
-    patches, pixels = series.shape[:2]
-    width = network.config.width
-    seen = np.any(dates, axis=2)  # (P, m)
-    tokens = np.full((patches, width), np.nan, dtype=np.float32)
-    sub = np.full((patches, pixels, width), np.nan, np.float32) if spec.sub_patches else None
-    complete = np.all(seen, axis=1)
-    for group in (np.flatnonzero(complete), np.flatnonzero(~complete & np.any(seen, axis=1))):
-        step = max(1, (spec.model.batch_size or TOKENS) // (pixels + 1))
-        for part in _split(group, step):
-            vectors = network.encode_pixels(
-                torch.from_numpy(series[part]).to(device).flatten(0, 1),
-                torch.from_numpy(dates[part]).to(device).flatten(0, 1),
-                day_of_year,
-                batch=spec.model.batch_size or PIXEL_DATES,
-            )
-            missing = None if complete[part[0]] else torch.from_numpy(~seen[part]).to(device)
-            patch_tokens, sub_tokens = network.encode_patches(
-                vectors.view(len(part), pixels, width),
-                (spec.patch, spec.patch),
-                spec.gsd,
-                missing,
-                sub_patches=spec.sub_patches,
-            )
-            tokens[part] = _to_numpy(patch_tokens, spec.model)
-            if sub is not None and sub_tokens is not None:
-                sub[part] = _to_numpy(sub_tokens, spec.model)
-    return tokens, sub
-
-
-def _encode_tiles(
-    network: "AnySat", tokens: Floats, there: Bools, spec: WindowSpec
-) -> Iterator[tuple[Sequence[tuple[int, int]], Floats]]:
-    """Tiles of one shape together, complete ones apart from those with holes."""
-    import torch
-
-    device = network.cls_token.device
-    groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
+def _batches(there: Bools, spec: WindowSpec, size: int) -> Iterator[Places]:
+    """Tiles of one shape together, complete ones apart from those with holes; none empty."""
+    groups: dict[tuple[int, int, bool], Places] = {}
     for row, column in product(range(len(spec.rows)), range(len(spec.columns))):
         seen = there[slice(*spec.rows[row]), slice(*spec.columns[column])]
         if seen.any():
             groups.setdefault((*seen.shape, bool(seen.all())), []).append((row, column))
-    for (rows, columns, complete), places in groups.items():
-        step = max(1, (spec.model.batch_size or TOKENS) // (rows * columns + 1))
+    for (rows, columns, _), places in groups.items():
+        step = max(1, size // (rows * columns + 1))
         for start in range(0, len(places), step):
-            part = places[start : start + step]
-            windows = [(slice(*spec.rows[r]), slice(*spec.columns[c])) for r, c in part]
-            batch = np.stack([tokens[window] for window in windows])
-            missing = None
-            if not complete:
-                holes = np.stack([~there[window] for window in windows])
-                batch = np.where(holes[..., None], np.float32(0), batch)
-                missing = torch.from_numpy(holes).to(device)
-            embedded = network.encode_tiles(
-                torch.from_numpy(batch).to(device),
-                spec.patch_size,
-                missing,
-                patches=not spec.whole_tiles,
-            )
-            yield part, _to_numpy(embedded, spec.model)
+            yield places[start : start + step]
 
 
-def _split(indices: npt.NDArray[np.intp], step: int) -> Iterator[npt.NDArray[np.intp]]:
-    for start in range(0, len(indices), step):
-        yield indices[start : start + step]
+def _encode_tiles(
+    engine: Engine, tokens: Floats, there: Bools, places: Places, spec: WindowSpec
+) -> "torch.Tensor":
+    """Encode tiles of one shape, in a lane: (B, 1 + patches, D), or (B, 1, D) of whole tiles."""
+    windows = [(slice(*spec.rows[r]), slice(*spec.columns[c])) for r, c in places]
+    batch = np.stack([tokens[window] for window in windows])
+    holes = np.stack([~there[window] for window in windows])
+    holed = bool(holes.any())
+    if holed:
+        batch[holes] = 0
+    embedded = engine.network.encode_tiles(
+        engine.send(batch),
+        spec.patch_size,
+        engine.send(holes) if holed else None,
+        patches=not spec.whole_tiles,
+    ).float()
+    _check_finite(spec.model, embedded)
+    return embedded
 
 
-def _to_numpy(values: "torch.Tensor", model: Model) -> Floats:
-    out: Floats = values.float().cpu().numpy()
-    if not np.isfinite(out).all():
-        lower = model.precision != "float32"
-        repair = 'embed with Model(..., precision="float32")' if lower else "scale the cube to DN"
-        raise ScaleError(
-            f"the network gave values that are not finite, with precision={model.precision!r}: "
-            f"the cube's values are far from reflectance, or its bands' statistics are; {repair}, "
-            "and mask what is no measurement."
-        )
-    return out
+def _shares(there: Bools, places: Places, spec: WindowSpec) -> Floats:
+    """Weights of the patches of tiles, (B, rows, columns), zero where a patch is missing."""
+    weights = blend_weights(spec.tile) if spec.blended else np.ones(spec.tile, dtype=np.float32)
+    seen = np.stack([there[slice(*spec.rows[r]), slice(*spec.columns[c])] for r, c in places])
+    _, rows, columns = seen.shape
+    return np.outer(weights[:rows], weights[:columns]) * seen
 
 
-@contextmanager
-def _network(model: Model) -> Iterator["AnySat"]:
-    """Take the process's network of this model, for the only forward pass of the process."""
-    import torch
-
-    with _lock:
-        device = _device(model)
-        key = (model.source, model.config, str(device))
-        if key not in _networks:
-            _networks[key] = _load(model, device)
-            while len(_networks) > NETWORKS:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        with torch.inference_mode(), _precision(model, device):
-            yield _networks[key]
+def _add(sums: Any, embedded: Any, shares: Any, places: Places, spec: WindowSpec) -> None:
+    """Add tiles to sums over the patches of a window: arrays alike, of numpy or of torch."""
+    total, weight = sums
+    weighted = embedded[:, 1:].reshape(*shares.shape, -1) * shares[..., None]
+    for index, (row, column) in enumerate(places):
+        window = (slice(*spec.rows[row]), slice(*spec.columns[column]))
+        total[window] += weighted[index]
+        weight[window] += shares[index]
 
 
-def _load(model: Model, device: "torch.device") -> "AnySat":
-    import torch
-
-    from .model.network import AnySat
-
-    tensors = load_tensors(model.source, model.config)
-    with torch.device("meta"):
-        network = AnySat(model.config)
-    network.load_state_dict(tensors, strict=True, assign=True)
-    return network.requires_grad_(False).eval().to(device)
-
-
-def _device(model: Model) -> "torch.device":
-    import torch
-
-    if model.device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(model.device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise OptionError(
-            f"device={model.device!r} is not to be had in this process "
-            f"({str(error).splitlines()[0]}); leave it out to take what there is."
-        ) from None
-    return device
-
-
-def _precision(model: Model, device: "torch.device") -> Any:
-    import torch
-
-    name: str = model.precision
-    if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bfloat16" if fast else "float32"
-    if name == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, name))
+def _check_finite(model: Model, values: "torch.Tensor") -> None:
+    if values.isfinite().all():
+        return
+    lower = model.precision != "float32"
+    repair = 'embed with Model(..., precision="float32")' if lower else "scale the cube to DN"
+    raise ScaleError(
+        f"the network gave values that are not finite, with precision={model.precision!r}: "
+        f"the cube's values are far from reflectance, or its bands' statistics are; {repair}, "
+        "and mask what is no measurement."
+    )

@@ -40,6 +40,9 @@ class Model:
     flash_layout : bool
         Compute the tile encoder's attention the way the published training configurations do
         (across the heads of each token). See the documentation; off is what published usage does.
+    compile : bool
+        Fuse the network's small operations with ``torch.compile``, anew in each process: a minute
+        or so that large maps on a GPU get back many times over. On a CPU it needs a C++ compiler.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Model:
     precision: Precision = "float32"
     batch_size: int | None = None
     flash_layout: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, str):

@@ -4,6 +4,7 @@ Blocks are (T, 10, h, w), bands in AnySat's order, north up. Statistics are mome
 and sum of squared deviations per band, in float64, which merge exactly whatever the chunks.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from .sentinel2 import DN_PER_REFLECTANCE
 __all__ = [
     "Normalization",
     "band_moments",
+    "check_scale",
     "composite",
     "merge_moments",
     "moments_to_stats",
@@ -34,6 +36,9 @@ scale: DN and reflectance differ by 10 000, and no scene is so dark or so bright
 
 _SCALE_SAMPLE = 64
 """Fewest valid pixel-dates from which a scale is judged."""
+
+_SCALE_SAMPLE_SIZE = 2**18
+"""Pixel-dates, valid or not, that a larger block is thinned out to before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,29 +194,54 @@ def normalize(
     -------
     ndarray
         (T, 10, h, w) float32, zero where not valid.
-
-    Raises
-    ------
-    ScaleError
-        Where the values cannot be on the scale of fixed statistics.
     """
     if how.kind == "tile_zscore":
         assert tile is not None
         return _by_tile(values, valid, tile)
     out = _without_missing(values, valid)
     if how.kind == "reflectance":
-        if how.fixed:
-            _check_scale(values, valid, how, DN_PER_REFLECTANCE / 10)
         np.clip(np.divide(out, DN_PER_REFLECTANCE, out=out), 0, 1, out=out)
     elif how.kind == "stats":
-        numbers = stats if how.mean is None else np.asarray([how.mean, how.std])
-        assert numbers is not None
-        if how.fixed:
-            _check_known(numbers, how)
-            _check_scale(values, valid, how, float(np.median(numbers[0])))
-        _standardize(out, numbers)
+        _standardize(out, _numbers(how, stats))
         np.copyto(out, 0, where=~valid[:, None])
     return out
+
+
+def check_scale(
+    values: Array,
+    valid: Bools,
+    how: Normalization,
+    stats: npt.NDArray[np.float64] | None = None,
+) -> None:
+    """Refuse values that cannot be on the scale of fixed statistics, judged by a sample of them.
+
+    Parameters
+    ----------
+    values, valid, how, stats
+        As in `normalize`.
+
+    Raises
+    ------
+    ScaleError
+        Where the values are on another scale, or the statistics are no numbers.
+    """
+    if not how.fixed:
+        return
+    if how.kind == "stats":
+        numbers = _numbers(how, stats)
+        _check_known(numbers, how)
+        typical = float(np.median(numbers[0]))
+    else:
+        typical = DN_PER_REFLECTANCE / 10
+    step = max(1, math.isqrt(valid.size // _SCALE_SAMPLE_SIZE))
+    _check_sample(values[..., ::step, ::step], valid[..., ::step, ::step], how, typical)
+
+
+def _numbers(how: Normalization, stats: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+    """(2, 10) statistics, of the normalisation or of the block."""
+    numbers = stats if how.mean is None else np.asarray([how.mean, how.std])
+    assert numbers is not None
+    return numbers
 
 
 def _without_missing(values: Array, valid: Bools) -> Floats:
@@ -249,7 +279,7 @@ def _check_known(stats: npt.NDArray[np.float64], how: Normalization) -> None:
         )
 
 
-def _check_scale(values: Array, valid: Bools, how: Normalization, typical: float) -> None:
+def _check_sample(values: Array, valid: Bools, how: Normalization, typical: float) -> None:
     if typical <= 0 or valid.sum() < _SCALE_SAMPLE:
         return
     bands = values.swapaxes(0, 1)[:, valid]

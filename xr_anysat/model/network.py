@@ -35,8 +35,14 @@ class AnySat(nn.Module):
         blocks: list[nn.Module] = [PlainBlock(config) for _ in range(config.depth)]
         self.blocks = nn.ModuleList([*blocks, CrossBlock(config)])
 
+    def compile_stages(self) -> None:
+        """Have torch fuse what the encoders are made of, for batches of any size."""
+        self.projector_s2.patch_embed.compile(dynamic=True)
+        for block in (*self.spatial_encoder.predictor_blocks, *self.blocks):
+            block.compile(dynamic=True)
+
     def encode_pixels(
-        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 1024
+        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int | None = None
     ) -> Tensor:
         """Time series of pixels (N, T, 10), valid where (N, T), to vectors (N, D)."""
         out: Tensor = self.projector_s2(values, valid, day_of_year, batch=batch)

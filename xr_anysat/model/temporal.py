@@ -143,7 +143,7 @@ class TemporalEncoder(nn.Module):
         self.patch_embed = _SeriesEncoder(config, bands)
 
     def forward(
-        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int = 1024
+        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int | None = None
     ) -> Tensor:
         """Encode pixels.
 
@@ -156,7 +156,7 @@ class TemporalEncoder(nn.Module):
         day_of_year
             (T,), 0 on 1 January.
         batch
-            Pixel-dates computed at once.
+            Pixel-dates computed at once; None: all.
 
         Returns
         -------
@@ -170,7 +170,7 @@ class TemporalEncoder(nn.Module):
             if count == 0:
                 continue
             pixels = (counts == count).nonzero().squeeze(1)
-            for part in pixels.split(max(1, batch // count)):
+            for part in pixels.split(max(1, (batch or pixels.numel() * count) // count)):
                 if count == values.shape[1]:
                     out[part] = self.patch_embed(values[part], encoding)
                     continue
