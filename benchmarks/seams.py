@@ -38,10 +38,11 @@ def main():
     parser.add_argument("cube")
     parser.add_argument("--size", default="base")
     parser.add_argument("--weights", default="random:0")
+    parser.add_argument("--pixels", type=int, default=256, help="of the simulated landscape")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     if args.cube == "simulated":
-        cube = simulated_landscape((256, 256), dates=8)
+        cube = simulated_landscape((args.pixels, args.pixels), dates=8)
     else:
         cube = xr.open_dataarray(args.cube)
     model = Model(args.size, weights=args.weights)

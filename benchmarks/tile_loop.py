@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 import torch
 
-from xr_anysat.embed import understand_cube
 from xr_anysat.engine import engine_of
 from xr_anysat.normalize import (
     Normalization,
@@ -18,6 +17,7 @@ from xr_anysat.normalize import (
     normalize,
     valid_dates,
 )
+from xr_anysat.prepare import understand_cube
 from xr_anysat.tiling import Axis, blend_weights
 
 OUTPUTS = {"grid": "dense", "patch": "patch", "tile": "tile"}

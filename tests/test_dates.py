@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xr_anysat.dates import day_of_year, frame_groups
-from xr_anysat.embed import understand_cube
 from xr_anysat.errors import CubeError
+from xr_anysat.prepare import understand_cube
 
 ISO = ("2020-02-29", "2021-03-01", "2020-12-31")
 DAYS = [59, 59, 364]

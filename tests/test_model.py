@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference import Reference, bucket, sincos
 
 from xr_anysat.errors import OptionError
-from xr_anysat.model.config import SENTINEL2_PREFIX, SIZES, model_config, tensor_shapes
+from xr_anysat.model.config import SIZES, model_config, tensor_shapes, used_shapes
 from xr_anysat.model.network import AnySat
 from xr_anysat.model.positions import date_encoding, grid_encoding, relative_buckets
 
@@ -174,9 +174,9 @@ def test_the_network_has_the_published_tensors_that_sentinel2_needs(size):
     needed = {
         name: shape
         for name, shape in published.items()
-        if name.startswith(SENTINEL2_PREFIX) or not name.startswith("projector_")
+        if name.startswith("projector_s2.") or not name.startswith("projector_")
     }
-    assert own == needed
+    assert own == needed == used_shapes(model_config(size))
 
 
 def test_an_unknown_size():

@@ -5,8 +5,8 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.embed import understand_cube
 from xr_anysat.plot import pca_rgb, save_comparison, true_colour
+from xr_anysat.prepare import understand_cube
 
 
 def embedding(height=12, width=9, features=20):

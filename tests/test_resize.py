@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 from cubes import NORTH, TINY, WEST, WIDTH, assert_same, by_hand, make_cube, punch
 
-from xr_anysat.embed import understand_cube
+from xr_anysat.prepare import understand_cube
 from xr_anysat.resize import resized
 
 

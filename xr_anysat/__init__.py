@@ -10,6 +10,7 @@ from .embed import band_stats, embed
 from .errors import AnySatError, AnySatWarning, CubeError, OptionError, ScaleError, WeightsError
 from .modelspec import Model
 from .options import set_options
+from .plan import plan
 
 __all__ = [
     "AnySatError",
@@ -22,5 +23,6 @@ __all__ = [
     "__version__",
     "band_stats",
     "embed",
+    "plan",
     "set_options",
 ]

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyproj
 import xarray as xr
 
-from .embed import band_stats, embed, understand_cube, understand_grid
+from .embed import band_stats, embed
+from .plan import Plan, plan
+from .prepare import understand_cube, understand_grid
 from .sentinel2 import BANDS
 
 __all__ = ["AnySatAccessor"]
@@ -44,6 +46,13 @@ class AnySatAccessor:
         Lazy where the cube is.
         """
         return band_stats(self._cube, mask=mask, bands=bands)
+
+    def plan(self, mode: Any = "grid", **options: Any) -> Plan:
+        """Say what `embed` will take with the same arguments: see :func:`xr_anysat.plan`.
+
+        Reads no pixels, and computes nothing but with ``calibrate=True``.
+        """
+        return plan(self._cube, mode, **options)
 
     @property
     def gsd(self) -> float:

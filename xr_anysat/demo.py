@@ -11,10 +11,11 @@ import xarray as xr
 
 from .cube import CubeSpec
 from .datasets import simulated_landscape
-from .embed import embed, understand_cube
+from .embed import embed
 from .errors import CubeError, WeightsError
 from .modelspec import Model
 from .plot import pca_rgb, save_comparison, true_colour
+from .prepare import understand_cube
 from .weights import fetch
 
 __all__ = ["DemoReport", "run_demo"]

@@ -1,84 +1,24 @@
-"""The API as free functions: understand a cube, plan, build the graph, label the result."""
+"""The API as free functions: prepare, build the graph, label the result."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import dask.array as da
 import xarray as xr
 
 from ._version import __version__
-from ._warn import warn
-from .arguments import (
-    Settings,
-    check_choice,
-    check_mask,
-    check_stats,
-    check_whole,
-    find_frames,
-    find_settings,
-    fixed_normalization,
-    stats_normalization,
-)
-from .chunking import cut, rechunk, working_chunks
-from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
-from .dates import day_of_year
+from .arguments import check_mask
+from .cube import canonical, north_up
 from .eager import compute_now, local_scheduler
-from .errors import CubeError, OptionError
-from .grid import Grid, find_grid
-from .inference import ChunkSpec
 from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
-from .lazy import Job, embed_array
-from .lazy_stats import after, lazy_moments, stats_of
-from .modelspec import Model, as_model
-from .normalize import Normalization
-from .pooling import Geometries, as_geometries, pool_geometries, pool_map
-from .resize import resized
+from .lazy import embed_array
+from .lazy_stats import lazy_moments, stats_of
+from .modelspec import Model
+from .pooling import pool_geometries, pool_map
+from .prepare import Cube, Mode, Prepared, as_dask, as_mask, in_slabs, prepare, understand_cube
 from .sentinel2 import BANDS
-from .tiling import ChunkedAxis
 
-__all__ = ["band_stats", "embed", "understand_cube", "understand_grid"]
-
-Cube = xr.DataArray | xr.Dataset
-Mode = Literal["grid", "patch", "tile", "pooled"]
-
-EAGER_CHUNK = 64
-"""Pixels of a chunk of a cube in memory: small enough for a progress bar to move."""
-
-
-def understand_cube(
-    cube: Cube,
-    *,
-    bands: Mapping[str, Hashable] | None = None,
-    dates: Any = None,
-    dated: bool = True,
-) -> tuple[xr.DataArray, CubeSpec]:
-    """Stack the bands of a cube and find out what it is, without reading pixels.
-
-    Where dates do not matter (`dated` is False), the cube needs none.
-
-    Raises
-    ------
-    CubeError
-        With every fault found.
-    """
-    array, faults = as_dataarray(cube, bands)
-    return array, understand(array, bands=bands, dates=dates, dated=dated, faults=faults)
-
-
-def understand_grid(cube: Cube) -> Grid:
-    """Find out where the pixels of a cube are, whatever its bands and dates.
-
-    Raises
-    ------
-    CubeError
-        With every fault found.
-    """
-    array, _ = as_dataarray(cube)
-    faults: list[str] = []
-    grid = find_grid(array, faults, [])
-    if grid is None:
-        raise CubeError(faults or ["the cube is empty"])
-    return grid
+__all__ = ["band_stats", "build", "embed"]
 
 
 def embed(
@@ -183,78 +123,38 @@ def embed(
     ScaleError
         Where fixed statistics meet values of another scale, once these are seen.
     """
-    check_choice("mode", mode, get_args(Mode))
-    check_choice("input_prep", input_prep, ("tile", "resize"))
-    check_choice("pooling", pooling, ("mean", "max"))
-    check_choice("pool_from", pool_from, ("patch", "tile"))
-    check_choice("dtype", dtype, ("float32", "float16"))
-    network = as_model(model)
-    array, spec = understand_cube(cube, bands=bands, dates=dates)
-    valid = check_mask(mask, array, spec)
-    for note in spec.notes:
-        warn(note)
-    if input_prep == "resize":
-        array, spec, valid = resized(array, spec, valid, check_whole("image_size", image_size))
-        tile_size = max(spec.shape)
-    settings = find_settings(
-        spec, mode, pooling, pool_from, patch_size, tile_size, overlap, input_prep, dtype
-    )
-    shapes = None
-    if geometry is not None:
-        if mode != "pooled":
-            raise OptionError(f'geometry= goes with mode="pooled", not mode={mode!r}')
-        shapes = as_geometries(geometry, spec.geobox)
-    groups, moments = find_frames(spec, frames, period)
-    by_tile = isinstance(normalize, str) and normalize == "tile_zscore"
-    if settings.overlap and by_tile:
-        raise OptionError(
-            'normalize="tile_zscore" needs overlap=0: overlapping tiles would each want other '
-            "values of the pixels they share."
-        )
-    network = network.pinned()
-    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
-    how, stats = _normalization(normalize, values, seen, spec, lazily)
-    if stats is not None:
-        bound = after([values, seen], stats)
-        values, seen = cast(da.Array, bound[0]), bound[1]
-    work = working_chunks(
-        values.chunks[2:],
-        _chunk_unit(settings, how),
-        len(spec.dates),
-        _bytes_per_pixel(settings, network),
-        None if lazily else EAGER_CHUNK,
-    )
-    job = Job(
-        mode=settings.map_mode,
-        rows=ChunkedAxis(axis=settings.rows, chunks=work[0]),
-        columns=ChunkedAxis(axis=settings.columns, chunks=work[1]),
-        patch_size=settings.patch_size,
-        chunk=ChunkSpec(
-            model=network,
-            patch=settings.rows.patch,
-            gsd=spec.gsd,
-            day_of_year=tuple(day_of_year(moments).tolist()),
-            nodata=spec.nodata,
-            normalization=how,
-            groups=groups,
-            tile=settings.tile_size if how.kind == "tile_zscore" else None,
-            sub_patches=settings.map_mode == "grid",
-            dtype="float32" if settings.mode == "pooled" else settings.dtype,
-        ),
-    )
-    data = embed_array(
-        cut(values, work),
-        None if seen is None else cut(seen, work),
-        stats,
-        job,
-    )
-    attrs = provenance(settings, spec, network, how, moments, frames, input_prep)
-    result = _labelled(data, settings, spec, array, attrs, shapes)
-    if lazily:
+    prepared = prepare(
+        cube,
+        mode,
+        patch_size=patch_size,
+        tile_size=tile_size,
+        overlap=overlap,
+        input_prep=input_prep,
+        image_size=image_size,
+        frames=frames,
+        period=period,
+        normalize=normalize,
+        mask=mask,
+        dates=dates,
+        bands=bands,
+        pooling=pooling,
+        pool_from=pool_from,
+        geometry=geometry,
+        model=model,
+        dtype=dtype,
+    ).known()
+    result = build(prepared)
+    if prepared.lazily:
         return result
     computed = compute_now(result, progress)
+    network = prepared.job.chunk.model
     return computed.assign_attrs(weights_attrs(network.source))  # downloaded by now
+
+
+def build(prepared: Prepared) -> xr.DataArray:
+    """Build what was prepared: lazy, and labelled."""
+    values, seen = prepared.cut()
+    return _labelled(embed_array(values, seen, prepared.stats, prepared.job), prepared)
 
 
 def band_stats(
@@ -287,8 +187,8 @@ def band_stats(
     array, spec = understand_cube(cube, bands=bands, dated=False)
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    values, seen = _as_dask(canonical(array, spec), lazily), _as_mask(valid, spec, lazily)
-    moments: Any = lazy_moments(_in_slabs(values, lazily), seen, spec.nodata)
+    values, seen = as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily)
+    moments: Any = lazy_moments(in_slabs(values, lazily), seen, spec.nodata)
     stats: Any = stats_of(moments)
     if not lazily:
         moments, stats = da.compute(moments, stats, scheduler=local_scheduler())
@@ -303,73 +203,22 @@ def band_stats(
     )
 
 
-def _as_dask(values: Any, lazily: bool) -> da.Array:
-    """Make a dask array, of one chunk where the values are in memory."""
-    if isinstance(values, da.Array):
-        return values
-    return da.from_array(values, chunks=-1, name=None if lazily else False)
-
-
-def _as_mask(mask: xr.DataArray | None, spec: CubeSpec, lazily: bool) -> da.Array | None:
-    if mask is None:
-        return None
-    data = north_up(mask.data, spec)
-    return _as_dask(data if spec.time_dim is not None else data[None], lazily)
-
-
-def _normalization(
-    normalize: str | xr.Dataset,
-    values: da.Array,
-    mask: da.Array | None,
-    spec: CubeSpec,
-    lazily: bool,
-) -> tuple[Normalization, da.Array | None]:
-    """How to normalise, and statistics where they are still to be computed."""
-    if isinstance(normalize, xr.Dataset):
-        mean, std = check_stats(normalize)
-        if mean.chunks is None and std.chunks is None:
-            numbers = stats_normalization("band_stats", mean.values, std.values, fixed=True)
-            return numbers, None
-        stats = rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
-        return Normalization(kind="stats", name="band_stats", fixed=True), stats
-    if not (isinstance(normalize, str) and normalize == "zscore"):
-        return fixed_normalization(normalize), None
-    stats = stats_of(lazy_moments(_in_slabs(values, lazily), mask, spec.nodata))
-    if lazily:
-        return Normalization(kind="stats", name="zscore"), stats
-    mean, std = stats.compute(scheduler=local_scheduler())
-    return stats_normalization("zscore", mean, std, fixed=False), None
-
-
-def _in_slabs(values: da.Array, lazily: bool) -> da.Array:
-    """Cut a cube in memory into slabs, so that no temporary of the sums is of its size."""
-    return values if lazily else rechunk(values, {2: EAGER_CHUNK})
-
-
-def _chunk_unit(settings: Settings, how: Normalization) -> int:
-    """Give what chunks are multiples of, in pixels: whole tiles, strides or patches."""
-    if how.kind == "tile_zscore":
-        return settings.tile_size
-    stride = settings.rows.stride if settings.map_mode == "tile" else 1
-    return stride * settings.rows.patch
-
-
-def _bytes_per_pixel(settings: Settings, model: Model) -> float:
-    width = 4 * model.config.width
-    return width if settings.map_mode == "grid" else width / settings.rows.patch**2
-
-
-def _labelled(
-    data: da.Array,
-    settings: Settings,
-    spec: CubeSpec,
-    array: xr.DataArray,
-    attrs: dict[str, Any],
-    shapes: Geometries | None,
-) -> xr.DataArray:
+def _labelled(data: da.Array, prepared: Prepared) -> xr.DataArray:
+    settings, spec = prepared.settings, prepared.spec
+    chunk = prepared.job.chunk
+    attrs = provenance(
+        settings,
+        spec,
+        chunk.model,
+        chunk.normalization,
+        prepared.moments,
+        prepared.frames,
+        prepared.input_prep,
+    )
     geobox = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
     if settings.mode != "pooled":
-        return label_map(north_up(data, spec), geobox, spec, array, attrs)
+        return label_map(north_up(data, spec), geobox, spec, prepared.array, attrs)
+    shapes = prepared.geometries
     if shapes is None:
         pooled = pool_map(data, settings.pooling).astype(settings.dtype)
         return label_vectors(pooled, ("feature",), spec, {}, attrs)

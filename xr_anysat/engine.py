@@ -109,11 +109,12 @@ class Engine:
 
     def map(self, job: Callable[[Any], Result], items: Iterable[Any]) -> Iterator[Result]:
         """Compute jobs in the lanes; results in order, and few of them at once."""
-        pool = _pool(self.device, self.lanes)
+        lanes = self.lanes
+        pool = _pool(self.device, lanes)
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
-                if len(waiting) > self.lanes:
+                if len(waiting) > lanes:
                     yield waiting.popleft().result()
                 waiting.append(pool.submit(self._in_lane, job, item))
             while waiting:

@@ -339,7 +339,8 @@ def encode_window(tokens: Floats, spec: WindowSpec) -> TileSums | Floats:
         for batch in batches:
             shares = engine.send(_shares(there, batch, spec))
             _add((total, weight), encode(batch), shares, batch, spec)
-        return TileSums(engine.fetch(total), engine.fetch(weight))
+        # what stays in the graph is copied out of the pinned memory of copies under way
+        return TileSums(engine.fetch(total).copy(), engine.fetch(weight).copy())
 
     return next(engine.map(encode_all, [tokens.shape]))
 

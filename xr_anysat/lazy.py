@@ -60,6 +60,19 @@ class Job:
         """Channels of a token (D)."""
         return self.chunk.model.config.width
 
+    @property
+    def out_chunks(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Chunks of the (feature, y, x) result."""
+        if self.mode == "grid":  # context and local halves apart
+            return (self.channels,) * 2, self.rows.chunks, self.columns.chunks
+        if self.mode == "patch":
+            return (self.channels,), self.rows.patch_chunks, self.columns.patch_chunks
+        rows, columns = (
+            tuple(len(axis.tiles_of(index)) for index in _with_tiles(axis))
+            for axis in (self.rows, self.columns)
+        )
+        return (self.channels,), rows, columns
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -106,25 +119,24 @@ def embed_array(
     graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
     tokens, graph = _add_field(graph, encode, "tokens", cells, token)
 
+    turns = f"anysat-turns-{token}"
+    graph = _add(graph, turns, dict(_turn_tasks(turns, cells)), [])
     tiles = f"anysat-tiles-{token}"
     graph = _add(graph, tiles, dict(_tile_tasks(tiles, tokens, job)), [tokens])
     out = f"anysat-{job.mode}-{token}"
     if job.mode == "tile":
-        tasks, chunks = _whole_tile_tasks(out, tiles, job)
-        graph = _add(graph, out, tasks, [tiles])
+        graph = _add(graph, out, dict(_whole_tile_tasks(out, tiles, job)), [tiles])
     else:
         patches = out if job.mode == "patch" else f"anysat-patches-{token}"
-        tasks = dict(_patch_tasks(patches, tiles, job))
-        chunks = ((job.channels,), job.rows.patch_chunks, job.columns.patch_chunks)
-        graph = _add(graph, patches, tasks, [tiles])
+        tasks = dict(_patch_tasks(patches, tiles, turns, job))
+        graph = _add(graph, patches, tasks, [tiles, turns])
         if job.mode == "grid":
             # A pixel's place in the result waits for the neighbours' tiles; only `seen`, and not
             # the large sub-patch tokens, is kept until then.
             seen, graph = _add_field(graph, encode, "seen", cells, token)
             tasks = dict(_pixel_tasks(out, patches, seen, encode, cells, job))
-            chunks = ((job.channels,) * 2, job.rows.chunks, job.columns.chunks)
             graph = _add(graph, out, tasks, [patches, seen, encode])
-    return da.Array(graph, out, chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
+    return da.Array(graph, out, job.out_chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
 
 
 def _tile_tasks(name: str, tokens: str, job: Job) -> Iterator[tuple[Key, Any]]:
@@ -173,7 +185,20 @@ def _with_tiles(axis: ChunkedAxis) -> list[int]:
     return [index for index in range(len(axis.chunks)) if axis.tiles_of(index)]
 
 
-def _patch_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
+def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, Any]]:
+    """Tasks that do nothing, each after the one before, row by row.
+
+    What takes its turn from them has the more tasks behind it the farther down the map it lies.
+    Dask works towards what has the fewest first, and would break ties by names, in which block
+    10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
+    """
+    before: Key | None = None
+    for i, j in cells:
+        yield (name, i, j), (_turn, before)
+        before = (name, i, j)
+
+
+def _patch_tasks(name: str, tiles: str, turns: str, job: Job) -> Iterator[tuple[Key, Any]]:
     shared = _Shared()
     rows = [job.rows.contributions(i) for i in range(len(job.rows.chunks))]
     columns = [job.columns.contributions(j) for j in range(len(job.columns.chunks))]
@@ -181,7 +206,7 @@ def _patch_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
     for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
         keys = [(tiles, r.index, c.index) for r, c in product(row, column)]
         place = shared(_place((row, column), (job.rows.patch_range(i), job.columns.patch_range(j))))
-        yield (name, 0, i, j), (_patch_block, keys, place, dtype)
+        yield (name, 0, i, j), (_patch_block, keys, place, dtype, (turns, i, j))
 
 
 def _pixel_tasks(
@@ -196,17 +221,10 @@ def _pixel_tasks(
         yield (name, 1, i, j), (_field, (encode, i, j), "sub")
 
 
-def _whole_tile_tasks(name: str, tiles: str, job: Job) -> tuple[Tasks, tuple[Any, ...]]:
+def _whole_tile_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
     rows, columns = _with_tiles(job.rows), _with_tiles(job.columns)
-    tasks: Tasks = {
-        (name, 0, row, column): (_features_first, (tiles, i, j), job.chunk.dtype)
-        for (row, i), (column, j) in product(enumerate(rows), enumerate(columns))
-    }
-    return tasks, (
-        (job.channels,),
-        tuple(len(job.rows.tiles_of(i)) for i in rows),
-        tuple(len(job.columns.tiles_of(j)) for j in columns),
-    )
+    for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
+        yield (name, 0, row, column), (_features_first, (tiles, i, j), job.chunk.dtype)
 
 
 def _place(
@@ -270,7 +288,11 @@ def _slices(row: tuple[int, int], column: tuple[int, int]) -> tuple[slice, slice
     return slice(*row), slice(*column)
 
 
-def _patch_block(sums: list[TileSums], place: Place, dtype: str) -> Array:
+def _turn(before: None) -> None:
+    return before
+
+
+def _patch_block(sums: list[TileSums], place: Place, dtype: str, turn: None) -> Array:
     """Weighted mean over tiles, (D, rows, columns), NaN where no tile has seen a patch."""
     total = _assemble([part.total for part in sums], place)
     weight = _assemble([part.weight for part in sums], place)

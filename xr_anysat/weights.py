@@ -35,7 +35,7 @@ from .hub import (
     three_ways,
     warn_of_mismatch,
 )
-from .model.config import PREFIX, SENTINEL2_PREFIX, ModelConfig, model_config, tensor_shapes
+from .model.config import ModelConfig, model_config, used_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -196,11 +196,7 @@ def load_tensors(source: WeightsSource, config: ModelConfig) -> "dict[str, torch
         The weights cannot be had, are damaged or hostile, do not fit `config`, are not finite,
         or have changed since `find_weights` saw them.
     """
-    needed = {
-        name: shape
-        for name, shape in tensor_shapes(config).items()
-        if not name.startswith(PREFIX) or name.startswith(SENTINEL2_PREFIX)
-    }
+    needed = used_shapes(config)
     if source.seed is not None:
         seed = source.seed
         return _to_torch({name: _random_values(seed, name, needed[name]) for name in needed})

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from xr_anysat.errors import OptionError
 
-__all__ = ["HEAD_WIDTH", "SENTINEL2_PREFIX", "SIZES", "ModelConfig", "tensor_shapes"]
+__all__ = ["HEAD_WIDTH", "SIZES", "ModelConfig", "tensor_shapes", "used_shapes"]
 
 HEAD_WIDTH = 64
 """Channels of one attention head, in every size."""
 
 PREFIX = "projector_"
-SENTINEL2_PREFIX = PREFIX + "s2."
 
 DATE_HEADS = 16
 """Heads of the attention over dates, and groups of the norms before and after it."""
@@ -101,6 +100,15 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes.update(_self_attention_block(f"blocks.{index}", width))
     shapes.update(_cross_attention_block(f"blocks.{depth}", width))
     return shapes
+
+
+def used_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the tensors that Sentinel-2 needs, among those of a checkpoint."""
+    return {
+        name: shape
+        for name, shape in tensor_shapes(config).items()
+        if not name.startswith(PREFIX) or name.startswith(f"{PREFIX}s2.")
+    }
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Shapes:

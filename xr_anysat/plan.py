@@ -1,0 +1,440 @@
+"""What an embedding will take, before anything is computed: tiles, chunks, arithmetic, memory."""
+
+import inspect
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from html import escape
+from itertools import product
+from time import perf_counter
+from typing import Any
+
+import dask
+import numpy as np
+
+from . import cost
+from .arguments import check_whole
+from .embed import embed
+from .engine import CPU_TOKENS, engine_of
+from .labels import result_geobox
+from .model.config import used_shapes
+from .modelspec import Model
+from .prepare import Cube, Prepared, prepare
+from .sentinel2 import BANDS
+from .tiling import Axis
+
+__all__ = ["Plan", "plan"]
+
+PROCESS_BYTES = 400 * 2**20
+"""Resident memory of a process that has imported this package, dask, zarr and torch."""
+
+STORED_COPIES = 3.5
+"""Copies of a chunk of the result at once in a thread: as it is computed, laid out for the file
+and compressed, and one that waits for its turn."""
+
+INPUT_COPIES = 2
+"""Copies of a chunk of the cube in a thread: as read, and put together."""
+
+WAITING_CHUNKS = 6
+"""Chunks, beside a row of them, whose patch tokens and sums over tiles wait for neighbours."""
+
+TOKEN_COPIES = 24
+"""Vectors of D float32 in a lane for each token of its batch: layers of 4 D, residuals, inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `embed` would do with the same arguments, for one worker that works alone.
+
+    Parameters
+    ----------
+    mode
+        As asked for.
+    dims
+        Sizes of the result by dimension.
+    dtype
+        Of the result.
+    nbytes
+        Of the result in memory; files are compressed.
+    dates
+        Images that are embedded of each pixel.
+    patches, tiles
+        How many there are.
+    tile_shape
+        Patches of a complete tile.
+    reads
+        How many times the cube is read.
+    chunks_in
+        Sizes of the cube's chunks along y and x, as it came.
+    chunks
+        The same as they are worked on, which are whole patches.
+    chunks_out
+        Sizes of the chunks of the result, by its dimensions.
+    multiply_adds
+        By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
+        The formula is that of `xr_anysat.cost`.
+    threads
+        Of the worker, for which the memory is said.
+    memory
+        Peak resident bytes of the worker while the result is written chunk by chunk.
+    seconds
+        Estimate of the worker's arithmetic, without reading and writing; None unless calibrated.
+    advice
+        What would make it cheaper.
+    """
+
+    mode: str
+    dims: dict[str, int]
+    dtype: str
+    nbytes: int
+    dates: int
+    patches: int
+    tiles: int
+    tile_shape: tuple[int, int]
+    reads: int
+    chunks_in: tuple[tuple[int, ...], tuple[int, ...]]
+    chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    chunks_out: tuple[tuple[int, ...], ...]
+    multiply_adds: dict[str, int]
+    threads: int
+    memory: int
+    seconds: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiply-add is two."""
+        return 2 * sum(self.multiply_adds.values())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        total = sum(self.multiply_adds.values())
+        shares = ", ".join(
+            f"{stage} {work / max(total, 1):.0%}" for stage, work in self.multiply_adds.items()
+        )
+        shape = ", ".join(f"{name}: {size}" for name, size in self.dims.items())
+        rows = [
+            ("result", f"({shape}) {self.dtype}, {_bytes(self.nbytes)}"),
+            ("chunks of the cube", " x ".join(map(_sizes, self.chunks_in)) + " px"),
+            ("chunks at work", " x ".join(map(_sizes, self.chunks)) + " px"),
+            ("chunks of the result", " x ".join(map(_sizes, self.chunks_out))),
+            ("reads of the cube", str(self.reads)),
+            ("dates", str(self.dates)),
+            ("patches", f"{self.patches:,}"),
+            ("tiles", f"{self.tiles:,} of {self.tile_shape[0]} x {self.tile_shape[1]} patches"),
+            ("multiply-adds", f"{_amount(total)} ({shares})"),
+            ("memory", f"about {_bytes(self.memory)} in a worker of {self.threads} threads"),
+        ]
+        if self.seconds is not None:
+            rows.append(("arithmetic", f"about {_duration(self.seconds)} on this machine alone"))
+        return rows
+
+    def __repr__(self) -> str:
+        lines = [f"<xr_anysat.Plan, mode {self.mode!r}>"]
+        lines += [f"  {name:21} {value}" for name, value in self._rows()]
+        lines += [f"  - {advice}" for advice in self.advice]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td style='text-align:left'>{escape(value)}</td></tr>"
+            for name, value in self._rows()
+        )
+        advice = "".join(f"<li>{escape(text)}</li>" for text in self.advice)
+        title = f"xr_anysat plan, mode {escape(self.mode)}"
+        return f"<table><caption>{title}</caption>{rows}</table><ul>{advice}</ul>"
+
+
+def plan(
+    cube: Cube,
+    mode: str = "grid",
+    *,
+    threads: int | None = None,
+    calibrate: bool = False,
+    **options: Any,
+) -> Plan:
+    """Say what an embedding will take, without reading the cube.
+
+    Parameters
+    ----------
+    cube, mode
+        As in `embed`.
+    threads : int, optional
+        Threads of a worker. Default: those of dask's threaded scheduler on this machine.
+    calibrate : bool
+        Compute a few batches of an untrained network of the same size, some seconds long, to
+        estimate the time.
+    **options
+        As in `embed`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    CubeError, OptionError, WeightsError
+        As `embed` would.
+    """
+    bound = inspect.signature(embed).bind(cube, mode, **options)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    arguments.pop("progress")
+    prepared = prepare(**arguments)
+    count = _threads() if threads is None else check_whole("threads", threads)
+    settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
+    config, rows, columns = chunk.model.config, settings.rows, settings.columns
+    stages = _products(prepared)
+    itemsize = np.dtype(settings.dtype).itemsize
+    features = 2 * config.width if settings.mode == "grid" else config.width
+    dims: dict[str, int] = {"feature": features}
+    chunks_out: tuple[tuple[int, ...], ...] = ((features,),)
+    if settings.mode != "pooled":
+        geobox = result_geobox(spec, settings.mode, rows, columns)
+        dims |= {"y": geobox.shape.y, "x": geobox.shape.x}
+        feature, *space = prepared.job.out_chunks
+        flips = (spec.flip_y, spec.flip_x)
+        chunks_out = (feature, *(c[::-1] if f else c for c, f in zip(space, flips, strict=True)))
+    elif prepared.geometries is not None:
+        dims = {"geometry": len(prepared.geometries.shapes), **dims}
+        chunks_out = ((dims["geometry"],), *chunks_out)
+    work = {name: cost.total(found) for name, found in stages.items()}
+    made = Plan(
+        mode=settings.mode,
+        dims=dims,
+        dtype=settings.dtype,
+        nbytes=math.prod(dims.values()) * itemsize,
+        dates=len(prepared.moments),
+        patches=rows.patches * columns.patches,
+        tiles=rows.tiles * columns.tiles,
+        tile_shape=(min(rows.tile, rows.patches), min(columns.tile, columns.patches)),
+        reads=2 if prepared.lazily and _wants_statistics(prepared) else 1,
+        chunks_in=(tuple(prepared.values.chunks[2]), tuple(prepared.values.chunks[3])),
+        chunks=prepared.work,
+        chunks_out=chunks_out,
+        multiply_adds=work,
+        threads=count,
+        memory=_memory(prepared, count),
+        seconds=_seconds(chunk.model, work, prepared) if calibrate else None,
+        advice=(),
+    )
+    return replace(made, advice=tuple(_advice(made, prepared)))
+
+
+def _wants_statistics(prepared: Prepared) -> bool:
+    """Whether the statistics of the cube itself are to be computed first."""
+    return prepared.stats is not None and not prepared.job.chunk.normalization.fixed
+
+
+def _products(prepared: Prepared) -> dict[str, list[cost.Product]]:
+    """List the products of an embedding in which nothing is missing."""
+    settings, spec = prepared.settings, prepared.spec
+    config = prepared.job.chunk.model.config
+    pixels = math.prod(spec.shape)
+    rows, columns = settings.rows, settings.columns
+    sizes = {
+        (height, width): m * n
+        for (height, m), (width, n) in product(_tile_sizes(rows), _tile_sizes(columns))
+    }
+    return {
+        "temporal": cost.temporal_products(config, pixels * len(prepared.moments), pixels),
+        "spatial": cost.spatial_products(
+            config,
+            rows.patches * columns.patches,
+            rows.patch**2,
+            last_block=settings.map_mode == "grid",
+        ),
+        "tile": [
+            each
+            for (height, width), tiles in sizes.items()
+            for each in cost.tile_products(
+                config, tiles, height * width, all_patches=settings.map_mode != "tile"
+            )
+        ],
+    }
+
+
+def _tile_sizes(axis: Axis) -> list[tuple[int, int]]:
+    """Lengths of the tiles of an axis in patches, and how many have each."""
+    ranges = (axis.tile_range(index) for index in range(axis.tiles))
+    return list(Counter(stop - start for start, stop in ranges).items())
+
+
+def _memory(prepared: Prepared, threads: int) -> int:
+    """Estimate the peak of a worker's resident memory; its terms are this module's constants."""
+    job, chunk, source = prepared.job, prepared.job.chunk, prepared.values
+    width, tile = chunk.model.config.width, prepared.settings.rows.tile
+    rows, columns = (max(sizes) for sizes in prepared.work)
+    values = len(prepared.spec.dates) * len(BANDS) * source.dtype.itemsize
+    block = math.prod(max(sizes) for sizes in source.chunks[2:])
+    taken = INPUT_COPIES * values * max(rows * columns, block)
+    high, wide = max(job.rows.patch_chunks), max(job.columns.patch_chunks)
+    if job.mode == "grid":
+        made = rows * columns * width * np.dtype(chunk.dtype).itemsize
+    else:
+        made = high * wide * width * 4
+    lane = TOKEN_COPIES * 4 * width * (chunk.model.batch_size or CPU_TOKENS)
+    chunks = math.prod(map(len, prepared.work))
+    side = min(tile, prepared.settings.rows.patches)
+    waiting = 4 * width * (high * wide + (high + side) * (wide + side))
+    weights = 4 * sum(map(math.prod, used_shapes(chunk.model.config).values()))
+    at_work = min(threads, chunks) * (taken + STORED_COPIES * made) + threads * lane
+    held = min(len(prepared.work[1]) + WAITING_CHUNKS, chunks) * waiting
+    return int(PROCESS_BYTES + weights + at_work + held)
+
+
+def _seconds(model: Model, work: dict[str, int], prepared: Prepared) -> float:
+    """Estimate the time of the arithmetic from a few batches in all lanes."""
+    import torch
+
+    chunk, settings = prepared.job.chunk, prepared.settings
+    engine = engine_of(replace(model, weights="random:0").pinned())
+    config, patch = model.config, chunk.patch
+    dates = len(prepared.moments)
+    pixels = max(1, engine.pixel_dates // dates)
+    patches = max(1, engine.tokens // (patch**2 + 1))
+    side = (
+        min(settings.rows.tile, settings.rows.patches),
+        min(settings.columns.tile, settings.columns.patches),
+    )
+    tiles = max(1, engine.tokens // (math.prod(side) + 1))
+    device = engine.device
+    values = torch.zeros((pixels, dates, len(BANDS)), device=device)
+    valid = torch.ones((pixels, dates), dtype=torch.bool, device=device)
+    days = torch.tensor(chunk.day_of_year, device=device)
+    vectors = torch.zeros((patches, patch**2, config.width), device=device)
+    tokens = torch.zeros((tiles, *side, config.width), device=device)
+    network = engine.network
+    grid, tile = settings.map_mode == "grid", settings.map_mode == "tile"
+    runs = {
+        "temporal": (
+            cost.temporal_products(config, pixels * dates, pixels),
+            lambda: network.encode_pixels(values, valid, days),
+        ),
+        "spatial": (
+            cost.spatial_products(config, patches, patch**2, last_block=grid),
+            lambda: network.encode_patches(vectors, (patch, patch), chunk.gsd, sub_patches=grid)[0],
+        ),
+        "tile": (
+            cost.tile_products(config, tiles, math.prod(side), all_patches=not tile),
+            lambda: network.encode_tiles(tokens, settings.patch_size, patches=not tile),
+        ),
+    }
+    seconds = 0.0
+    for stage, (products, run) in runs.items():
+
+        def job(_: int, run: Any = run) -> None:
+            engine.fetch(run()[:1])  # waits for the device
+
+        list(engine.map(job, range(engine.lanes)))  # warm
+        jobs = 2 * engine.lanes
+        start = perf_counter()
+        list(engine.map(job, range(jobs)))
+        seconds += work[stage] * (perf_counter() - start) / (jobs * cost.total(products))
+    return seconds
+
+
+def _advice(made: Plan, prepared: Prepared) -> list[str]:
+    found = []
+    if made.reads > 1:
+        found.append(
+            "the cube is read twice for its z-scores; to read it once, and a part of it alone, "
+            "give statistics: normalize=cube.anysat.band_stats().compute()"
+        )
+    blocks = math.prod(len(sizes) for sizes in prepared.values.chunks)
+    if prepared.lazily and _misaligned(made):
+        unit = prepared.settings.rows.patch
+        found.append(
+            "the edges of the cube's chunks are not edges of chunks at work, so that neighbours "
+            f"read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
+            f"{64 * unit if unit < 16 else 16 * unit}"
+        )
+    if prepared.lazily and blocks > _MANY_BLOCKS:
+        found.append(
+            f"the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
+            "dates or bands in a block, or embed it region by region"
+        )
+    tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
+    if tile_share > 0.5 and prepared.settings.rows.overlapping:
+        found.append(
+            f"tiles take {tile_share:.0%} of the arithmetic; a smaller overlap= or tile_size= "
+            "makes them fewer or cheaper"
+        )
+    if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
+        found.append(
+            f'the result has {_bytes(made.nbytes)}; dtype="float16" halves it, and mode="patch" '
+            "divides it by the pixels of a patch"
+        )
+    here = _physical_memory()
+    if here is not None and made.memory > 0.8 * here:
+        found.append(
+            f"a worker may need more than this machine's {_bytes(here)}; give it fewer threads "
+            "or load the cube in smaller chunks"
+        )
+    return found
+
+
+_MANY_BLOCKS = 1_000_000
+"""Dask's scheduler takes a fraction of a millisecond and about a kilobyte for each task."""
+
+_LARGE_BYTES = 100 * 10**9
+"""More than most disks and memories spare without a second thought."""
+
+
+def _misaligned(made: Plan) -> bool:
+    """Whether an edge of the cube's chunks lies within a chunk at work."""
+    return any(
+        not set(np.cumsum(source)) <= set(np.cumsum(work))
+        and not set(np.cumsum(work)) <= set(np.cumsum(source))
+        for source, work in zip(made.chunks_in, made.chunks, strict=True)
+    )
+
+
+def _threads() -> int:
+    """Count the threads of dask's threaded scheduler."""
+    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
+
+
+def _physical_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not POSIX
+        return None
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
+def _amount(number: float) -> str:
+    for unit in ("", " k", " M", " G", " T"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:,.3g} P"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    """Sizes of chunks along a dimension, alike ones counted: 3 x 512 + 444."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and runs[-1][1] == size:
+            runs[-1][0] += 1
+        else:
+            runs.append([1, size])
+    if len(runs) > 3:
+        return f"{len(sizes)} of up to {max(sizes)}"
+    text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)
+    return f"({text})" if len(runs) > 1 else text
