@@ -144,7 +144,7 @@ def test_threads_of_a_dask_worker(omp, expected, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", omp)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None
+            n_workers=1, threads_per_worker=3, processes=False, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -290,6 +290,7 @@ print("alike")
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what torch itself calls
 def test_a_compiled_network_gives_the_same():
     if not any(os.access(os.path.join(p, "g++"), os.X_OK) for p in os.environ["PATH"].split(":")):
         pytest.skip("no C++ compiler")
