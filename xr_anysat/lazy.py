@@ -7,6 +7,9 @@ b. *tiles*: the tiles that begin in a chunk, from the patch tokens of the chunk 
    it that the tiles reach into: a halo of tokens, never of imagery;
 c. *patches* or *pixels*: what the tiles of this chunk and of those before it say about a chunk.
 
+What waits for neighbours is kept apart from what need not: sub-patch tokens from patch tokens, and
+the sums of a window by the chunk that they are about.
+
 Tasks hold keys and small frozen descriptions, shared between tasks; names follow from the input's
 names and the descriptions, so that the same call gives the same keys.
 """
@@ -128,8 +131,10 @@ def embed_array(
         graph = _add(graph, out, dict(_whole_tile_tasks(out, tiles, job)), [tiles])
     else:
         patches = out if job.mode == "patch" else f"anysat-patches-{token}"
-        tasks = dict(_patch_tasks(patches, tiles, turns, job))
-        graph = _add(graph, patches, tasks, [tiles, turns])
+        parts = f"anysat-parts-{token}"
+        graph = _add(graph, parts, dict(_part_tasks(parts, tiles, job)), [tiles])
+        tasks = dict(_patch_tasks(patches, parts, turns, job))
+        graph = _add(graph, patches, tasks, [parts, turns])
         if job.mode == "grid":
             # A pixel's place in the result waits for the neighbours' tiles; only `seen`, and not
             # the large sub-patch tokens, is kept until then.
@@ -198,15 +203,41 @@ def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, 
         before = (name, i, j)
 
 
-def _patch_tasks(name: str, tiles: str, turns: str, job: Job) -> Iterator[tuple[Key, Any]]:
+def _part_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
+    """Take apart what the tiles of a chunk say about each chunk that they see.
+
+    So the sums of a whole window need not wait for the last of its neighbours.
+    """
+    shared = _Shared()
+    rows, columns = (list(_seen_from(axis)) for axis in (job.rows, job.columns))
+    for (i, to_row, row), (j, to_column, column) in product(rows, columns):
+        area = shared((row, column))
+        yield (name, i, j, to_row, to_column), (_part, (tiles, i, j), area)
+
+
+def _seen_from(axis: ChunkedAxis) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Chunk with tiles, chunk that they see, and where in their window."""
+    for index in range(len(axis.chunks)):
+        for overlap in axis.contributions(index):
+            yield overlap.index, index, overlap.source
+
+
+def _patch_tasks(name: str, parts: str, turns: str, job: Job) -> Iterator[tuple[Key, Any]]:
     shared = _Shared()
     rows = [job.rows.contributions(i) for i in range(len(job.rows.chunks))]
     columns = [job.columns.contributions(j) for j in range(len(job.columns.chunks))]
     dtype = job.chunk.dtype if job.mode == "patch" else "float32"
     for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
-        keys = [(tiles, r.index, c.index) for r, c in product(row, column)]
-        place = shared(_place((row, column), (job.rows.patch_range(i), job.columns.patch_range(j))))
+        keys = [(parts, r.index, c.index, i, j) for r, c in product(row, column)]
+        whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
+        place = shared(_place(whole, (job.rows.patch_range(i), job.columns.patch_range(j))))
         yield (name, 0, i, j), (_patch_block, keys, place, dtype, (turns, i, j))
+
+
+def _whole(overlap: Overlap) -> Overlap:
+    """Give the overlap with a part that was cut out already."""
+    start, stop = overlap.source
+    return replace(overlap, source=(0, stop - start))
 
 
 def _pixel_tasks(
@@ -274,6 +305,11 @@ def _field(encoded: Encoded, name: str) -> Any:
 
 def _window_tiles(blocks: list[Array], place: Place, spec: WindowSpec) -> TileSums | Array:
     return encode_window(_assemble(blocks, place), spec)
+
+
+def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> TileSums:
+    window = _slices(*area)
+    return TileSums(sums.total[window].copy(), sums.weight[window].copy())
 
 
 def _assemble(blocks: list[Array], place: Place) -> Array:

@@ -36,8 +36,8 @@ and compressed, and one that waits for its turn."""
 INPUT_COPIES = 2
 """Copies of a chunk of the cube in a thread: as read, and put together."""
 
-WAITING_CHUNKS = 6
-"""Chunks, beside a row of them, whose patch tokens and sums over tiles wait for neighbours."""
+WAITING_CHUNKS, WAITING_COPIES = 6, 1.5
+"""Chunks, beside a row of them, whose patch tokens and parts of whose sums wait for neighbours."""
 
 TOKEN_COPIES = 24
 """Vectors of D float32 in a lane for each token of its batch: layers of 4 D, residuals, inputs."""
@@ -264,7 +264,7 @@ def _tile_sizes(axis: Axis) -> list[tuple[int, int]]:
 def _memory(prepared: Prepared, threads: int) -> int:
     """Estimate the peak of a worker's resident memory; its terms are this module's constants."""
     job, chunk, source = prepared.job, prepared.job.chunk, prepared.values
-    width, tile = chunk.model.config.width, prepared.settings.rows.tile
+    width = chunk.model.config.width
     rows, columns = (max(sizes) for sizes in prepared.work)
     values = len(prepared.spec.dates) * len(BANDS) * source.dtype.itemsize
     block = math.prod(max(sizes) for sizes in source.chunks[2:])
@@ -276,8 +276,7 @@ def _memory(prepared: Prepared, threads: int) -> int:
         made = high * wide * width * 4
     lane = TOKEN_COPIES * 4 * width * (chunk.model.batch_size or CPU_TOKENS)
     chunks = math.prod(map(len, prepared.work))
-    side = min(tile, prepared.settings.rows.patches)
-    waiting = 4 * width * (high * wide + (high + side) * (wide + side))
+    waiting = int(WAITING_COPIES * 4 * width * high * wide)
     weights = 4 * sum(map(math.prod, used_shapes(chunk.model.config).values()))
     at_work = min(threads, chunks) * (taken + STORED_COPIES * made) + threads * lane
     held = min(len(prepared.work[1]) + WAITING_CHUNKS, chunks) * waiting
