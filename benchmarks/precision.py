@@ -42,9 +42,7 @@ def main():
     print("precision  half      worst     median    seconds")
     exact = None
     for precision in ("float32", *args.precisions):
-        model = Model(
-            args.size, weights=args.weights, precision=precision, device=args.device
-        )
+        model = Model(args.size, weights=args.weights, precision=precision, device=args.device)
         start = time.perf_counter()
         embedding = cube.anysat.embed(model=model, progress=False)
         seconds = time.perf_counter() - start

@@ -84,10 +84,11 @@ def find_products(config, valid, mode="grid", overlap=0.5, patch_size=40, tile_s
 class Machine:
     """Rates of matrix products, measured again and again, each shape's median kept."""
 
-    def __init__(self, device, precision):
+    def __init__(self, device, precision, budget=0.15):
         self.device = device
         self.dtype = getattr(torch, precision)
         self.seconds = {}
+        self.budget = budget
 
     def shape(self, p):
         """Give the shape that stands for a product's: the same but for its many rows."""
@@ -100,7 +101,7 @@ class Machine:
             p.columns,
         )
 
-    def measure(self, products, budget=0.15):
+    def measure(self, products):
         """Time each shape for a moment."""
         for shape in sorted({self.shape(p) for p in products}):
             batch, rows, inner, columns = shape
@@ -113,7 +114,7 @@ class Machine:
             once, _ = self.timed(run)
             repeats = max(1, min(1000, int(0.01 / once)))
             start = time.perf_counter()
-            while time.perf_counter() - start < budget:
+            while time.perf_counter() - start < self.budget:
                 self.seconds.setdefault(shape, []).append(self.timed(run, repeats)[0] / repeats)
 
     def timed(self, run, repeats=1):
@@ -153,6 +154,7 @@ def main():
     parser.add_argument("--dates", type=int, default=8)
     parser.add_argument("--size", default="base")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--budget", type=float, default=0.15, help="seconds to time a product")
     parser.add_argument("--device")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--loop-rounds", type=int, help="fewer of them for the loop over tiles")
@@ -161,7 +163,7 @@ def main():
         args.size, weights="random:0", device=args.device, precision=args.precision
     ).pinned()
     device = resolved_device(model)
-    machine = Machine(device, resolved_precision(model, device))
+    machine = Machine(device, resolved_precision(model, device), args.budget)
     plain = Model(args.size, weights="random:0", device=args.device).pinned()
     loops = args.rounds if args.loop_rounds is None else args.loop_rounds
     whole = simulated_landscape((args.pixels, args.pixels), dates=args.dates, clouds=False)
