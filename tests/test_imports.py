@@ -16,9 +16,25 @@ ORDER = [
     "cli",
     "demo",
     "__init__",
+    "stac",
+    "stac_planes",
+    "stac_items",
+    "stac_offsets",
     "accessor",
     "export",
     "plan",
+    "store",
+    "filling",
+    "writing",
+    "statistics",
+    "progress",
+    "layout",
+    "manifest",
+    "report",
+    "regions",
+    "storage",
+    "runs",
+    "guard",
     "embed",
     "plot",
     "prepare",
@@ -36,6 +52,7 @@ ORDER = [
     "cube",
     "bands",
     "grid",
+    "corners",
     "dates",
     "tiling",
     "normalize",
@@ -151,7 +168,7 @@ def test_importing_imports_nothing_large():
     code = """
 import sys, xr_anysat
 large = ("torch", "matplotlib", "sklearn", "distributed", "huggingface_hub", "transformers",
-         "odc.stac", "pystac", "geopandas", "zarr", "IPython", "typer")
+         "odc.stac", "pystac", "geopandas", "zarr", "IPython", "typer", "tqdm")
 print(*(name for name in large if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

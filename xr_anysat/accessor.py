@@ -13,6 +13,7 @@ from .embed import band_stats, embed
 from .plan import Plan, plan
 from .prepare import understand_cube, understand_grid
 from .sentinel2 import BANDS
+from .store import StoreReport, to_zarr
 
 __all__ = ["AnySatAccessor"]
 
@@ -54,6 +55,13 @@ class AnySatAccessor:
         """
         return plan(self._cube, mode, **options)
 
+    def to_zarr(self, store: Any, mode: Any = "grid", **options: Any) -> StoreReport:
+        """Embed the cube into a Zarr store, region by region: see :func:`xr_anysat.to_zarr`.
+
+        The same call again goes on where an earlier one ended; nothing is deleted unasked.
+        """
+        return to_zarr(self._cube, store, mode, **options)
+
     @property
     def gsd(self) -> float:
         """Ground sample distance in metres: the pixel size as AnySat is told it."""
@@ -86,3 +94,4 @@ def _method_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 # What editors and help() show, instead of `**options`.
 setattr(AnySatAccessor.embed, "__signature__", _method_signature(embed))  # noqa: B010
+setattr(AnySatAccessor.to_zarr, "__signature__", _method_signature(to_zarr))  # noqa: B010

@@ -8,7 +8,7 @@ import xarray as xr
 
 from .sentinel2 import ALIASES, BANDS, match_bands
 
-__all__ = ["band_labels", "find_band_dim", "find_bands", "named_band_dim"]
+__all__ = ["band_labels", "find_band_dim", "find_bands", "named_band_dim", "variable_labels"]
 
 _BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
 
@@ -111,6 +111,24 @@ def band_labels(cube: xr.DataArray, dim: Hashable) -> list[Hashable]:
     plain = not labels or all(isinstance(label, int) for label in labels)
     if plain and isinstance(names, tuple | list) and len(names) == cube.sizes[dim]:
         return list(names)
+    return labels
+
+
+def variable_labels(cube: xr.Dataset, bands: Any = None) -> dict[Hashable, Hashable]:
+    """Variables of a Dataset by the names of their bands, which mostly are their own.
+
+    `rioxarray.open_rasterio(band_as_variable=True)` calls them band_1, band_2 and so on by their
+    place in the file, where band_2 need not be B2, and keeps names that it finds in `long_name`.
+    """
+    names = list(cube.data_vars)
+    if names != [f"band_{n}" for n in range(1, len(names) + 1)]:
+        return {name: name for name in names}
+    said = list(bands.values()) if isinstance(bands, Mapping) else []
+    labels: dict[Hashable, Hashable] = {}
+    for name in names:
+        label = cube[name].attrs.get("long_name")
+        known = name not in said and isinstance(label, str) and label not in labels
+        labels[label if known else name if name in said else f"{name} of the file"] = name
     return labels
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from .bands import band_labels, find_band_dim, find_bands, named_band_dim
+from .bands import band_labels, find_band_dim, find_bands, named_band_dim, variable_labels
 from .dates import day_of_year, parse_dates
 from .errors import CubeError
 from .grid import find_grid, spatial_dims
@@ -60,6 +60,8 @@ class CubeSpec:
         Of the cube.
     chunked
         Whether the cube is backed by dask.
+    corners
+        Whether the cube's coordinates are the upper left corners of its pixels.
     notes
         Doubts worth a warning.
     """
@@ -78,6 +80,7 @@ class CubeSpec:
     nodata: tuple[float, ...]
     dtype: str
     chunked: bool
+    corners: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -118,18 +121,21 @@ def as_dataarray(
         raise CubeError(["the Dataset has no data variables; AnySat needs one per band."])
     faults: list[str] = []
     # A grid mapping is no coordinate yet where the file was opened without decode_coords="all".
-    cube = cube.set_coords(
-        [name for name, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)]
-    )
+    mappings = [
+        n for n, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)
+    ]
+    cube = cube.set_coords(mappings)
     whole = [name for name, v in cube.data_vars.items() if named_band_dim(v) is not None]
     if len(whole) == 1 and not any(match_bands(cube.data_vars).values()):
+        kept = f".set_coords({mappings})" if mappings else ""
         faults.append(
             f"the Dataset holds its bands in one variable, {whole[0]!r}; AnySat needs one variable "
-            f"per band, or that DataArray by itself: cube[{whole[0]!r}].anysat.embed()."
+            f"per band, or that DataArray by itself: cube{kept}[{whole[0]!r}].anysat.embed()."
         )
         return cube[whole[0]], faults
-    names = find_bands(list(cube.data_vars), bands, "data variables", faults)
-    variables = [cube[name] for name in names]
+    labels = variable_labels(cube, bands)
+    chosen = find_bands(list(labels), bands, "data variables", faults)
+    variables = [cube[labels[label]].rename(label) for label in chosen]
     dims = {frozenset(v.dims) for v in variables}
     if len(dims) > 1:
         faults.append(
@@ -163,7 +169,7 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
     mapping = variables[0].encoding.get("grid_mapping")
     if mapping is not None:
         stacked.encoding["grid_mapping"] = mapping
-    for key in ("crs", "grid_mapping", "transform"):
+    for key in ("crs", "grid_mapping", "transform", "epsg", "central_x", "central_y"):
         for source in (variables[0].attrs, cube.attrs):
             if key in source and key not in stacked.attrs:
                 stacked.attrs[key] = source[key]
@@ -234,6 +240,7 @@ def understand(
         nodata=declared_missing(cube),
         dtype=str(cube.dtype),
         chunked=cube.chunks is not None,
+        corners=grid.corners,
         notes=tuple(notes),
     )
 

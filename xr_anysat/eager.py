@@ -12,7 +12,7 @@ from dask.diagnostics.progress import ProgressBar
 from .errors import OptionError
 from .options import get_option
 
-__all__ = ["compute_now", "local_scheduler"]
+__all__ = ["compute_now", "local_scheduler", "shown", "watched"]
 
 
 def local_scheduler() -> str:
@@ -23,9 +23,7 @@ def local_scheduler() -> str:
 
 def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
     """Compute a result now, into one array made beforehand."""
-    show = get_option("progress") if progress is None else progress
-    if show is None:
-        show = threading.current_thread() is threading.main_thread() and _watched()
+    show = shown(progress)
     lazy_data = cast(da.Array, result.data)
     try:
         out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
@@ -45,6 +43,14 @@ def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
     return computed
 
 
-def _watched() -> bool:
+def shown(progress: bool | None) -> bool:
+    """Whether to show a progress bar: as asked for, else where somebody may be looking."""
+    show = get_option("progress") if progress is None else progress
+    if show is None:
+        return threading.current_thread() is threading.main_thread() and watched()
+    return bool(show)
+
+
+def watched() -> bool:
     """Whether a progress bar would be seen: in a terminal or a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,7 +1,8 @@
 """Errors and warnings.
 
 Every error of this package derives from :class:`AnySatError`, and from the built-in exception a
-caller would expect besides: ``ValueError`` for cubes and options, ``OSError`` for weights.
+caller would expect besides: ``ValueError`` for cubes and options, ``OSError`` for weights and
+stores.
 """
 
 from collections.abc import Iterable
@@ -10,8 +11,10 @@ __all__ = [
     "AnySatError",
     "AnySatWarning",
     "CubeError",
+    "MissingExtraError",
     "OptionError",
     "ScaleError",
+    "StoreError",
     "WeightsError",
 ]
 
@@ -52,12 +55,20 @@ class CubeError(AnySatError, ValueError):
         return type(self), (self.faults,)
 
 
+class MissingExtraError(AnySatError, ImportError):
+    """A package is not installed that only this call needs."""
+
+
 class ScaleError(AnySatError, ValueError):
     """The cube's values are not on the scale that the normalisation was made for."""
 
 
 class WeightsError(AnySatError, OSError):
     """The network's weights cannot be had, read, or do not fit."""
+
+
+class StoreError(AnySatError, OSError, ValueError):
+    """A store is not one to write to or to read from, or a region of it could not be written."""
 
 
 class AnySatWarning(UserWarning):

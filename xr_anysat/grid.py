@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
+
+from .corners import CORNERS, at_corners
 
 __all__ = ["Grid", "find_grid", "spatial_dims"]
 
@@ -34,7 +36,10 @@ _Y_NAMES = ("y", "northing", "northings", "projection_y_coordinate", "lat", "lat
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Grid of a cube; the geobox is north up, the flags tell how the cube runs."""
+    """Grid of a cube; the geobox is north up, the flags tell how the cube runs.
+
+    `corners` is whether the cube's coordinates are the upper left corners of pixels.
+    """
 
     geobox: GeoBox
     gsd: int
@@ -42,6 +47,7 @@ class Grid:
     flip_x: bool
     y_dim: Hashable
     x_dim: Hashable
+    corners: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +92,11 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
     gsd = _find_gsd(crs, y, x, faults)
     if len(faults) > before:
         return None
+    corners = at_corners(cube, (y.first, y.step), (x.first, x.step))
+    if corners:
+        notes.append(CORNERS)
+        y = replace(y, first=y.first - abs(y.step) / 2)
+        x = replace(x, first=x.first + abs(x.step) / 2)
     _check_stretch(crs, y, x, gsd, notes)
     transform = Affine(abs(x.step), 0, x.low, 0, -abs(y.step), y.high)
     return Grid(
@@ -95,6 +106,7 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
         flip_x=x.step < 0,
         y_dim=y_dim,
         x_dim=x_dim,
+        corners=corners,
     )
 
 
@@ -123,7 +135,7 @@ def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
         if found is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
             found = int(cube["epsg"].values)
         elif found is None:
-            found = _undeclared_crs(cube)
+            found = _undeclared_crs(cube) or cube.attrs.get("epsg")  # cubo
         else:
             found = found.to_wkt()
         crs = None if found is None else pyproj.CRS.from_user_input(found)

@@ -53,14 +53,16 @@ def label_map(
     """Name the axes of a (feature, y, x) array in the cube's own order.
 
     Where the result has the cube's own pixels, it has the very coordinates of the cube, so that
-    the two align; and its `spatial_ref` has the value of the cube's (the CRS is in its attributes,
-    the value is 0 for rioxarray and the EPSG code for odc-geo), so that the two merge.
+    the two align, unless these are of corners; and its `spatial_ref` has the value of the cube's
+    (the CRS is in its attributes, the value is 0 for rioxarray and the EPSG code for odc-geo), so
+    that the two merge.
     """
     geobox = _own_order(geobox, spec)
     coords: dict[Any, Any] = dict(xr_coords(geobox, dims=("y", "x")))
     if "spatial_ref" in cube.coords and cube["spatial_ref"].ndim == 0:
         coords["spatial_ref"] = coords["spatial_ref"].copy(data=cube["spatial_ref"].values)
-    if tuple(geobox.shape) == spec.shape and np.isclose(geobox.resolution.x, _step(spec)):
+    own = tuple(geobox.shape) == spec.shape and not spec.corners
+    if own and np.isclose(geobox.resolution.x, _step(spec)):
         for name, dim in (("y", spec.y_dim), ("x", spec.x_dim)):
             if dim in cube.coords:
                 coords[name] = (name, cube[dim].values, coords[name].attrs)

@@ -15,7 +15,7 @@ from dask.typing import Key
 from .chunking import rechunk
 from .normalize import band_moments, merge_moments, moments_to_stats, valid_dates
 
-__all__ = ["after", "lazy_moments", "stats_of"]
+__all__ = ["after", "block_moments", "lazy_moments", "merged", "stats_of"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -24,30 +24,52 @@ MERGE_EVERY = 16
 """Partial statistics merged at once."""
 
 
-def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
-    """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
+def block_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
+    """Moments of each band over each block of a cube, (3, 10) to a block of the result."""
     values = rechunk(values, {1: -1})
     if mask is not None:
         mask = rechunk(mask, (values.chunks[0], *values.chunks[2:]))
     token = tokenize("moments", values.name, mask is None or mask.name, nodata)
-    level = f"anysat-moments-{token}"
+    name = f"anysat-moments-{token}"
     tasks: dict[Key, Any] = {}
-    keys: list[Key] = []
-    for t, i, j in product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))):
-        keys.append((level, t, i, j))
+    blocks = list(product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))))
+    for n, (t, i, j) in enumerate(blocks):
         mask_key = None if mask is None else (mask.name, t, i, j)
-        tasks[keys[-1]] = (_block_moments, (values.name, t, 0, i, j), mask_key, nodata)
-    depth = 0
-    while len(keys) > 1 or depth == 0:
-        groups = [keys[n : n + MERGE_EVERY] for n in range(0, len(keys), MERGE_EVERY)]
-        keys = [(f"{level}-merged", depth, n) for n in range(len(groups))]
-        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
-        depth += 1
-    name = f"anysat-band-moments-{token}"
-    tasks[name, 0, 0] = keys[0]
+        tasks[name, n, 0] = (_block_moments, (values.name, t, 0, i, j), mask_key, nodata)
     parents: list[Any] = [values] if mask is None else [values, mask]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
-    return da.Array(graph, name, ((3,), (values.shape[1],)), meta=np.empty((0, 0)))
+    chunks = ((3,) * len(blocks), (values.shape[1],))
+    return da.Array(graph, name, chunks, meta=np.empty((0, 0)))
+
+
+def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
+    """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
+    parts = block_moments(values, mask, nodata)
+    name = parts.name.replace("anysat-moments", "anysat-band-moments")
+    keys: list[Key] = [(parts.name, n, 0) for n in range(parts.numblocks[0])]
+    tasks: dict[Key, Any] = {}
+    depth = 0
+    while len(keys) > 1 or depth == 0:
+        groups = _groups(keys)
+        keys = [(f"{parts.name}-merged", depth, n) for n in range(len(groups))]
+        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
+        depth += 1
+    tasks[name, 0, 0] = keys[0]
+    parents: list[Any] = [parts]
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
+    return da.Array(graph, name, ((3,), parts.chunks[1]), meta=np.empty((0, 0)))
+
+
+def merged(parts: Sequence[Array]) -> Array:
+    """Merge the moments of blocks as `lazy_moments` does, to the same digits."""
+    parts = [merge_moments(group) for group in _groups(parts)]
+    while len(parts) > 1:
+        parts = [merge_moments(group) for group in _groups(parts)]
+    return parts[0]
+
+
+def _groups(parts: Sequence[Any]) -> list[Any]:
+    return [parts[n : n + MERGE_EVERY] for n in range(0, len(parts), MERGE_EVERY)]
 
 
 def stats_of(moments: da.Array) -> da.Array:

@@ -7,6 +7,8 @@ __all__ = [
     "ALIASES",
     "BANDS",
     "DN_PER_REFLECTANCE",
+    "SCL_CLASSES",
+    "SCL_UNUSABLE",
     "TREESATAI_MEAN",
     "TREESATAI_STD",
     "band_of",
@@ -18,6 +20,25 @@ BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
 DN_PER_REFLECTANCE = 10_000
 """Quantification value of Level-1C and Level-2A products (ESA, S2-PDGS-TAS-DI-PSD, section 4)."""
+
+SCL_CLASSES = {
+    0: "no data",
+    1: "saturated or defective",
+    2: "dark area or topographic shadow",
+    3: "cloud shadow",
+    4: "vegetation",
+    5: "not vegetated",
+    6: "water",
+    7: "unclassified",
+    8: "cloud medium probability",
+    9: "cloud high probability",
+    10: "thin cirrus",
+    11: "snow or ice",
+}
+"""Scene classification of Level-2A products (ESA, S2-PDGS-TAS-DI-PSD)."""
+
+SCL_UNUSABLE = (0, 1, 3, 8, 9, 10)
+"""Classes that show no ground, or not well."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     # Earth Search v1 `eo:common_name`-style assets first, then spellings met elsewhere

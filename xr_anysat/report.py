@@ -1,0 +1,80 @@
+"""What became of the regions of a map."""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["FailedRegion", "StoreReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRegion:
+    """A region that could not be computed or written.
+
+    Parameters
+    ----------
+    region
+        Its number, as in ``regions=``.
+    rows, columns
+        (start, stop) in the map.
+    bounds
+        Left, bottom, right and top, in the CRS of the map.
+    error
+        What was raised.
+    traceback
+        Where.
+    """
+
+    region: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    bounds: tuple[float, float, float, float]
+    error: str
+    traceback: str
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "FailedRegion":
+        """Take it from JSON, which knows no tuples."""
+        found: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**found)
+
+    def __repr__(self) -> str:
+        rows, columns = ("{}:{}".format(*part) for part in (self.rows, self.columns))
+        return f"FailedRegion({self.region}, rows {rows}, columns {columns}: {self.error})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreReport:
+    """What `to_zarr` did.
+
+    Parameters
+    ----------
+    store
+        Where.
+    regions
+        Of the whole map.
+    done
+        Complete by now, whoever wrote them.
+    written
+        By this call.
+    failed
+        Of those asked for, with ``on_error="skip"``.
+    """
+
+    store: str
+    regions: int
+    done: int
+    written: int
+    failed: tuple[FailedRegion, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every region of the map is there."""
+        return self.done == self.regions
+
+    def __repr__(self) -> str:
+        lines = [
+            f"<xr_anysat.StoreReport, {self.store}>",
+            f"  {self.done} of {self.regions} regions are there, {self.written} of them new",
+        ]
+        lines += [f"  {failed!r}" for failed in self.failed]
+        return "\n".join(lines)
