@@ -339,7 +339,7 @@ def run(code):
 
 
 SETUP = """
-import resource, sys, time
+import os, sys, time
 import cloudpickle, dask, dask.array as da, numpy as np, pandas as pd, xarray as xr
 import rioxarray, xr_anysat
 
@@ -379,7 +379,9 @@ result = big.anysat.embed(model=xr_anysat.Model("base", weights="random:0"))
 graph = result.__dask_graph__()
 own = sum(len(layer) for name, layer in graph.layers.items() if not name.startswith("zeros"))
 size = len(cloudpickle.dumps(result))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = 0  # of this program: getrusage also counts the one that started it
+if os.path.exists("/proc/self/status"):
+    peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 print(big.data.npartitions, len(graph), own, size, peak // 1024, "torch" in sys.modules)
 """
     )

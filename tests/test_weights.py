@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from xr_anysat import conversion, hub, weights
 from xr_anysat.checkpoint import read_checkpoint
 from xr_anysat.errors import AnySatError, AnySatWarning, OptionError, WeightsError
-from xr_anysat.model.config import ModelConfig, model_config, tensor_shapes
+from xr_anysat.model.config import ModelConfig, model_config, tensor_shapes, used_shapes
 from xr_anysat.weights import (
     PUBLISHED,
     WeightsSource,
@@ -262,8 +262,8 @@ def test_random_weights_are_said_to_be_random():
 
 def test_random_weights_depend_on_seed_and_name_alone(monkeypatch):
     first = load_tensors(find_weights("random:3", "tiny"), MINI)
-    shapes = tensor_shapes(MINI)
-    monkeypatch.setattr(weights, "tensor_shapes", lambda _: dict(reversed(shapes.items())))
+    shapes = used_shapes(MINI)
+    monkeypatch.setattr(weights, "used_shapes", lambda _: dict(reversed(shapes.items())))
     assert_loaded(load_tensors(find_weights("random:3", "tiny"), MINI), first)
     other = load_tensors(find_weights("random:4", "tiny"), MINI)
     assert not torch.equal(other["cls_token"], first["cls_token"])
