@@ -63,6 +63,24 @@ def make_cube(
     return (cube if crs is None else cube.rio.write_crs(crs)).transpose(*dims)
 
 
+def chunk_spec(**changes: Any) -> Any:
+    """Describe chunks of three dates as `encode_chunk` wants it: tiny, patches of 2 px."""
+    from xr_anysat import Model
+    from xr_anysat.inference import ChunkSpec
+    from xr_anysat.normalize import Normalization
+
+    options = {
+        "model": Model("tiny", weights="random:1").pinned(),
+        "patch": 2,
+        "gsd": 10,
+        "day_of_year": (10, 100, 300),
+        "nodata": (),
+        "normalization": Normalization(kind="none", name="none"),
+        "sub_patches": True,
+    }
+    return ChunkSpec(**(options | changes))
+
+
 def make_dataset(bands: Sequence[str] = PADDED, nodata: float = 0, **options: Any) -> xr.Dataset:
     """Build a Dataset as odc-stac loads it: a variable per band, with `nodata` in attrs."""
     cube = make_cube(bands=bands, **options)

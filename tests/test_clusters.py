@@ -13,13 +13,12 @@ from pathlib import Path
 import cloudpickle
 import dask
 import dask.array as da
+import distributed
 import numpy as np
 import pytest
 from cubes import TINY, make_cube, punch
 
 import xr_anysat
-
-distributed = pytest.importorskip("distributed")
 
 OPTIONS = {"patch_size": 20, "tile_size": 16}
 

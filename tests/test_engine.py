@@ -1,18 +1,21 @@
 """Lanes: order, number, threads, short memory, precision."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 
+import distributed
 import numpy as np
 import pytest
 import torch
+from helpers import chunk_spec
 
 from xr_anysat import Model, engine
 from xr_anysat.engine import engine_of
-from xr_anysat.inference import ChunkSpec, WindowSpec, encode_chunk, encode_window
-from xr_anysat.normalize import Normalization
+from xr_anysat.inference import encode_chunk
+from xr_anysat.windows import WindowSpec, encode_window
 
 MODEL = Model("tiny", weights="random:1").pinned()
 
@@ -23,17 +26,8 @@ def three_lanes(monkeypatch):
     return engine_of(MODEL)
 
 
-def chunk(values, model=MODEL, **changes):
-    options = {
-        "model": model,
-        "patch": 2,
-        "gsd": 10,
-        "day_of_year": (10, 100, 300),
-        "nodata": (),
-        "normalization": Normalization(kind="none", name="none"),
-        "sub_patches": True,
-    }
-    return encode_chunk(values, None, None, ChunkSpec(**(options | changes)))
+def chunk(values, **changes):
+    return encode_chunk(values, None, None, chunk_spec(**changes))
 
 
 def pixels(height=16, width=16):
@@ -137,7 +131,6 @@ def test_one_of_many_processes_takes_one_thread(monkeypatch):
 
 @pytest.mark.parametrize(("omp", "expected"), [(None, 3), ("1", 3), ("6", 6)])
 def test_threads_of_a_dask_worker(omp, expected, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     if omp is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
@@ -242,7 +235,7 @@ def test_lower_precision_is_for_products_alone(precision):
         low = name.rpartition(".")[0] in linear
         assert kind == (getattr(torch, precision) if low else torch.float32), name
     assert all(p.dtype == torch.float32 for p in engine_of(MODEL).network.parameters())
-    exact, rough = chunk(pixels()), chunk(pixels(), model)
+    exact, rough = chunk(pixels()), chunk(pixels(), model=model)
     for one, other in ((exact.tokens, rough.tokens), (exact.sub.T, rough.sub.T)):
         assert one.dtype == other.dtype == np.float32
         np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
@@ -263,7 +256,7 @@ def test_batches_on_a_gpu_follow_its_free_memory(monkeypatch):
     for free in (0, 2, 6, 200):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, f=free: (f * 2**30, 0))
         sizes.append(gpu.tokens)
-    each = engine.CUDA_TOKEN_COPIES * 4 * 256 * engine.CUDA_LANES / engine.CUDA_SHARE
+    each = engine.TOKEN_COPIES * 4 * 256 * engine.CUDA_LANES / engine.CUDA_SHARE
     assert sizes[:2] == [int(2 * 2**30 / each), int(4 * 2**30 / each)]
     assert sizes[3] == engine.CUDA_TOKENS
     assert gpu.lanes == engine.CUDA_LANES
@@ -292,10 +285,10 @@ print("alike")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of what torch itself calls
 def test_a_compiled_network_gives_the_same():
-    if not any(os.access(os.path.join(p, "g++"), os.X_OK) for p in os.environ["PATH"].split(":")):
+    if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")
     model = Model("tiny", weights="random:1", compile=True).pinned()
-    got, expected = chunk(pixels(), model), chunk(pixels())
+    got, expected = chunk(pixels(), model=model), chunk(pixels())
     np.testing.assert_allclose(got.tokens, expected.tokens, atol=1e-5)
     np.testing.assert_allclose(got.sub, expected.sub, atol=1e-5)
     assert engine_of(model).network is not engine_of(MODEL).network

@@ -3,27 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers import chunk_spec as spec
 
 from xr_anysat import Model, OptionError, ScaleError, engine
-from xr_anysat.inference import ChunkSpec, WindowSpec, encode_chunk, encode_window
+from xr_anysat.inference import encode_chunk
 from xr_anysat.model.network import AnySat
-from xr_anysat.normalize import Normalization
+from xr_anysat.windows import WindowSpec, encode_window
 
 MODEL = Model("tiny", weights="random:1").pinned()
-NONE = Normalization(kind="none", name="none")
-
-
-def spec(**changes):
-    options = {
-        "model": MODEL,
-        "patch": 2,
-        "gsd": 10,
-        "day_of_year": (10, 100, 300),
-        "nodata": (),
-        "normalization": NONE,
-        "sub_patches": True,
-    }
-    return ChunkSpec(**(options | changes))
 
 
 def pixels(height=5, width=6, seed=0):

@@ -11,7 +11,7 @@ import shapely
 from cubes import TINY, make_cube, punch
 
 import xr_anysat
-from xr_anysat import CubeError, OptionError, chunking, cost
+from xr_anysat import CubeError, OptionError, chunking, cost, estimates
 from xr_anysat.model.network import AnySat
 
 plan_module = sys.modules["xr_anysat.plan"]  # the package's `plan` is the function
@@ -115,7 +115,7 @@ def test_nothing_is_read_and_no_weights_are_looked_for(cube, monkeypatch):
         raise AssertionError("computed")
 
     lazily = cube.copy(data=cube.data.map_blocks(never, dtype=cube.dtype, meta=np.empty((0,) * 4)))
-    monkeypatch.setattr(plan_module, "engine_of", never)
+    monkeypatch.setattr(estimates, "engine_of", never)
     for each in (lazily, cube.compute()):
         with dask.config.set(scheduler=never):
             assert made(each).seconds is None

@@ -1,18 +1,16 @@
 """Cubes in memory: their graphs computed at once, with a progress bar where one is seen."""
 
-import sys
 import threading
 from typing import cast
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.diagnostics.progress import ProgressBar
 
 from .errors import OptionError
-from .options import get_option
+from .progress import task_bar
 
-__all__ = ["compute_now", "local_scheduler", "shown", "watched"]
+__all__ = ["compute_now", "local_scheduler"]
 
 
 def local_scheduler() -> str:
@@ -23,7 +21,6 @@ def local_scheduler() -> str:
 
 def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
     """Compute a result now, into one array made beforehand."""
-    show = shown(progress)
     lazy_data = cast(da.Array, result.data)
     try:
         out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
@@ -33,24 +30,8 @@ def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
             'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
             'dtype="float16".'
         ) from None
-    if show:
-        with ProgressBar(out=sys.stderr):
-            da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
-    else:
+    with task_bar(progress, "embedding"):
         da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
     computed = result.copy(data=out)
     computed.encoding = dict(result.encoding)
     return computed
-
-
-def shown(progress: bool | None) -> bool:
-    """Whether to show a progress bar: as asked for, else where somebody may be looking."""
-    show = get_option("progress") if progress is None else progress
-    if show is None:
-        return threading.current_thread() is threading.main_thread() and watched()
-    return bool(show)
-
-
-def watched() -> bool:
-    """Whether a progress bar would be seen: in a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,5 +1,6 @@
 """The API as free functions: prepare, build the graph, label the result."""
 
+import inspect
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from .pooling import pool_geometries, pool_map
 from .prepare import Cube, Mode, Prepared, as_dask, as_mask, in_slabs, prepare, understand_cube
 from .sentinel2 import BANDS
 
-__all__ = ["band_stats", "build", "embed"]
+__all__ = ["band_stats", "build", "embed", "prepare_as_embed"]
 
 
 def embed(
@@ -149,6 +150,21 @@ def embed(
     computed = compute_now(result, progress)
     network = prepared.job.chunk.model
     return computed.assign_attrs(weights_attrs(network.source))  # downloaded by now
+
+
+def prepare_as_embed(cube: Cube, mode: str, options: Mapping[str, Any]) -> Prepared:
+    """Prepare what `embed` would with these arguments, its defaults for the others.
+
+    Raises
+    ------
+    TypeError
+        For an argument that `embed` does not have.
+    """
+    bound = inspect.signature(embed).bind(cube, mode, **options)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    arguments.pop("progress")
+    return prepare(**arguments)
 
 
 def build(prepared: Prepared) -> xr.DataArray:

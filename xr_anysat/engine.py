@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 
-from .errors import OptionError
+from .errors import OptionError, ScaleError
 from .model.config import ModelConfig
 from .modelspec import Model
 from .weights import WeightsSource, load_tensors
@@ -46,7 +46,7 @@ CUDA_SHARE = 0.5
 CUDA_PIXEL_DATES, CUDA_TOKENS = 2**19, 2**17
 """Largest batches on a CUDA device: more gives no more speed."""
 
-CUDA_TOKEN_COPIES = 24
+TOKEN_COPIES = 24
 """Vectors of D float32 that a token needs while it is computed: 4 D wide layers, and residuals."""
 
 _FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
@@ -104,7 +104,7 @@ class Engine:
             return CPU_TOKENS
         free, _ = torch.cuda.mem_get_info(self.device)
         free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        each = CUDA_TOKEN_COPIES * 4 * self.network.config.width
+        each = TOKEN_COPIES * 4 * self.network.config.width
         return int(min(max(CUDA_SHARE * free / CUDA_LANES / each, CPU_TOKENS), CUDA_TOKENS))
 
     def map(self, job: Callable[[Any], Result], items: Iterable[Any]) -> Iterator[Result]:
@@ -156,6 +156,24 @@ class Engine:
             _stream(self.device).synchronize()
             tensor = host
         return tensor.cpu().numpy()
+
+    def check(self, values: "torch.Tensor") -> None:
+        """Refuse what a network gives for values that it is not made for.
+
+        Raises
+        ------
+        ScaleError
+            Where some are not finite.
+        """
+        if values.isfinite().all():
+            return
+        lower = self.precision != "float32"
+        repair = 'embed with Model(..., precision="float32")' if lower else "scale the cube to DN"
+        raise ScaleError(
+            f"the network gave values that are not finite, with precision={self.precision!r}: "
+            f"the cube's values are far from reflectance, or its bands' statistics are; {repair}, "
+            "and mask what is no measurement."
+        )
 
     def halving(self, job: Callable[[Any], Result], items: Any) -> list[Result]:
         """Run a job on many items, or on half of them twice where the device's memory is short."""

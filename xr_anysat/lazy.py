@@ -26,8 +26,9 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from .inference import ChunkSpec, Encoded, TileSums, WindowSpec, encode_chunk, encode_window
+from .inference import ChunkSpec, Encoded, encode_chunk
 from .tiling import ChunkedAxis, Overlap
+from .windows import TileSums, WindowSpec, encode_window
 
 __all__ = ["Job", "embed_array"]
 

@@ -1,13 +1,9 @@
 """What an embedding will take, before anything is computed: tiles, chunks, arithmetic, memory."""
 
-import inspect
 import math
 import os
-from collections import Counter
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import product
-from time import perf_counter
 from typing import Any
 
 import dask
@@ -15,32 +11,18 @@ import numpy as np
 
 from . import cost
 from .arguments import check_whole
-from .embed import embed
-from .engine import CPU_TOKENS, engine_of
+from .embed import prepare_as_embed
+from .estimates import estimate_memory, estimate_seconds, find_products
 from .labels import result_geobox
-from .model.config import used_shapes
-from .modelspec import Model
-from .prepare import Cube, Prepared, prepare
-from .sentinel2 import BANDS
-from .tiling import Axis
+from .prepare import Cube, Prepared
 
 __all__ = ["Plan", "plan"]
 
-PROCESS_BYTES = 400 * 2**20
-"""Resident memory of a process that has imported this package, dask, zarr and torch."""
+_MANY_BLOCKS = 1_000_000
+"""Dask's scheduler takes a fraction of a millisecond and about a kilobyte for each task."""
 
-STORED_COPIES = 3.5
-"""Copies of a chunk of the result at once in a thread: as it is computed, laid out for the file
-and compressed, and one that waits for its turn."""
-
-INPUT_COPIES = 2
-"""Copies of a chunk of the cube in a thread: as read, and put together."""
-
-WAITING_CHUNKS, WAITING_COPIES = 6, 1.5
-"""Chunks, beside a row of them, whose patch tokens and parts of whose sums wait for neighbours."""
-
-TOKEN_COPIES = 24
-"""Vectors of D float32 in a lane for each token of its batch: layers of 4 D, residuals, inputs."""
+_LARGE_BYTES = 100 * 10**9
+"""More than most disks and memories spare without a second thought."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,15 +159,10 @@ def plan(
     CubeError, OptionError, WeightsError
         As `embed` would.
     """
-    bound = inspect.signature(embed).bind(cube, mode, **options)
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    arguments.pop("progress")
-    prepared = prepare(**arguments)
+    prepared = prepare_as_embed(cube, mode, options)
     count = _threads() if threads is None else check_whole("threads", threads)
     settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
     config, rows, columns = chunk.model.config, settings.rows, settings.columns
-    stages = _products(prepared)
     itemsize = np.dtype(settings.dtype).itemsize
     features = 2 * config.width if settings.mode == "grid" else config.width
     dims: dict[str, int] = {"feature": features}
@@ -199,7 +176,7 @@ def plan(
     elif prepared.geometries is not None:
         dims = {"geometry": len(prepared.geometries.shapes), **dims}
         chunks_out = ((dims["geometry"],), *chunks_out)
-    work = {name: cost.total(found) for name, found in stages.items()}
+    work = {stage: cost.total(found) for stage, found in find_products(prepared).items()}
     made = Plan(
         mode=settings.mode,
         dims=dims,
@@ -215,8 +192,8 @@ def plan(
         chunks_out=chunks_out,
         multiply_adds=work,
         threads=count,
-        memory=_memory(prepared, count),
-        seconds=_seconds(chunk.model, work, prepared) if calibrate else None,
+        memory=estimate_memory(prepared, count),
+        seconds=estimate_seconds(prepared, work) if calibrate else None,
         advice=(),
     )
     return replace(made, advice=tuple(_advice(made, prepared)))
@@ -225,113 +202,6 @@ def plan(
 def _wants_statistics(prepared: Prepared) -> bool:
     """Whether the statistics of the cube itself are to be computed first."""
     return prepared.stats is not None and not prepared.job.chunk.normalization.fixed
-
-
-def _products(prepared: Prepared) -> dict[str, list[cost.Product]]:
-    """List the products of an embedding in which nothing is missing."""
-    settings, spec = prepared.settings, prepared.spec
-    config = prepared.job.chunk.model.config
-    pixels = math.prod(spec.shape)
-    rows, columns = settings.rows, settings.columns
-    sizes = {
-        (height, width): m * n
-        for (height, m), (width, n) in product(_tile_sizes(rows), _tile_sizes(columns))
-    }
-    return {
-        "temporal": cost.temporal_products(config, pixels * len(prepared.moments), pixels),
-        "spatial": cost.spatial_products(
-            config,
-            rows.patches * columns.patches,
-            rows.patch**2,
-            last_block=settings.map_mode == "grid",
-        ),
-        "tile": [
-            each
-            for (height, width), tiles in sizes.items()
-            for each in cost.tile_products(
-                config, tiles, height * width, all_patches=settings.map_mode != "tile"
-            )
-        ],
-    }
-
-
-def _tile_sizes(axis: Axis) -> list[tuple[int, int]]:
-    """Lengths of the tiles of an axis in patches, and how many have each."""
-    ranges = (axis.tile_range(index) for index in range(axis.tiles))
-    return list(Counter(stop - start for start, stop in ranges).items())
-
-
-def _memory(prepared: Prepared, threads: int) -> int:
-    """Estimate the peak of a worker's resident memory; its terms are this module's constants."""
-    job, chunk, source = prepared.job, prepared.job.chunk, prepared.values
-    width = chunk.model.config.width
-    rows, columns = (max(sizes) for sizes in prepared.work)
-    values = len(prepared.spec.dates) * len(BANDS) * source.dtype.itemsize
-    block = math.prod(max(sizes) for sizes in source.chunks[2:])
-    taken = INPUT_COPIES * values * max(rows * columns, block)
-    high, wide = max(job.rows.patch_chunks), max(job.columns.patch_chunks)
-    if job.mode == "grid":
-        made = rows * columns * width * np.dtype(chunk.dtype).itemsize
-    else:
-        made = high * wide * width * 4
-    lane = TOKEN_COPIES * 4 * width * (chunk.model.batch_size or CPU_TOKENS)
-    chunks = math.prod(map(len, prepared.work))
-    waiting = int(WAITING_COPIES * 4 * width * high * wide)
-    weights = 4 * sum(map(math.prod, used_shapes(chunk.model.config).values()))
-    at_work = min(threads, chunks) * (taken + STORED_COPIES * made) + threads * lane
-    held = min(len(prepared.work[1]) + WAITING_CHUNKS, chunks) * waiting
-    return int(PROCESS_BYTES + weights + at_work + held)
-
-
-def _seconds(model: Model, work: dict[str, int], prepared: Prepared) -> float:
-    """Estimate the time of the arithmetic from a few batches in all lanes."""
-    import torch
-
-    chunk, settings = prepared.job.chunk, prepared.settings
-    engine = engine_of(replace(model, weights="random:0").pinned())
-    config, patch = model.config, chunk.patch
-    dates = len(prepared.moments)
-    pixels = max(1, engine.pixel_dates // dates)
-    patches = max(1, engine.tokens // (patch**2 + 1))
-    side = (
-        min(settings.rows.tile, settings.rows.patches),
-        min(settings.columns.tile, settings.columns.patches),
-    )
-    tiles = max(1, engine.tokens // (math.prod(side) + 1))
-    device = engine.device
-    values = torch.zeros((pixels, dates, len(BANDS)), device=device)
-    valid = torch.ones((pixels, dates), dtype=torch.bool, device=device)
-    days = torch.tensor(chunk.day_of_year, device=device)
-    vectors = torch.zeros((patches, patch**2, config.width), device=device)
-    tokens = torch.zeros((tiles, *side, config.width), device=device)
-    network = engine.network
-    grid, tile = settings.map_mode == "grid", settings.map_mode == "tile"
-    runs = {
-        "temporal": (
-            cost.temporal_products(config, pixels * dates, pixels),
-            lambda: network.encode_pixels(values, valid, days),
-        ),
-        "spatial": (
-            cost.spatial_products(config, patches, patch**2, last_block=grid),
-            lambda: network.encode_patches(vectors, (patch, patch), chunk.gsd, sub_patches=grid)[0],
-        ),
-        "tile": (
-            cost.tile_products(config, tiles, math.prod(side), all_patches=not tile),
-            lambda: network.encode_tiles(tokens, settings.patch_size, patches=not tile),
-        ),
-    }
-    seconds = 0.0
-    for stage, (products, run) in runs.items():
-
-        def job(_: int, run: Any = run) -> None:
-            engine.fetch(run()[:1])  # waits for the device
-
-        list(engine.map(job, range(engine.lanes)))  # warm
-        jobs = 2 * engine.lanes
-        start = perf_counter()
-        list(engine.map(job, range(jobs)))
-        seconds += work[stage] * (perf_counter() - start) / (jobs * cost.total(products))
-    return seconds
 
 
 def _advice(made: Plan, prepared: Prepared) -> list[str]:
@@ -372,13 +242,6 @@ def _advice(made: Plan, prepared: Prepared) -> list[str]:
             "or load the cube in smaller chunks"
         )
     return found
-
-
-_MANY_BLOCKS = 1_000_000
-"""Dask's scheduler takes a fraction of a millisecond and about a kilobyte for each task."""
-
-_LARGE_BYTES = 100 * 10**9
-"""More than most disks and memories spare without a second thought."""
 
 
 def _misaligned(made: Plan) -> bool:

@@ -1,6 +1,5 @@
 """Embeddings written region by region into a store that says how far it is."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,13 +8,13 @@ from dask.base import tokenize
 
 from ._warn import warn
 from .arguments import check_choice, check_whole
-from .embed import embed
+from .embed import prepare_as_embed
 from .errors import OptionError, StoreError, WeightsError
 from .filling import fill
 from .guard import check_blocks
 from .layout import clear, is_laid_out, require_free
 from .manifest import ARRAY, Manifest, check_same, describe
-from .prepare import Cube, Mode, Prepared, prepare
+from .prepare import Cube, Mode
 from .regions import RegionGrid, Regions
 from .report import StoreReport
 from .storage import Place, open_place
@@ -103,7 +102,8 @@ def to_zarr(
             "overwrite=True with regions= would delete what other jobs have written; delete the "
             "store before they start."
         )
-    prepared = _prepared(cube, mode, options)
+    checked = {**options, "mask": check_blocks(options.get("mask"))}
+    prepared = prepare_as_embed(check_blocks(cube), mode, checked)
     place = open_place(store, storage_options)
     job = describe(prepared, RegionGrid.of(prepared.job.out_chunks), options.get("mask"))
     try:
@@ -185,16 +185,6 @@ def _chunked(result: xr.DataArray, chunks: Mapping[Any, int], token: str) -> xr.
     stored = ("chunks", "shards", "preferred_chunks")
     found.encoding = {key: v for key, v in result.encoding.items() if key not in stored}
     return found
-
-
-def _prepared(cube: Cube, mode: str, options: Mapping[str, Any]) -> Prepared:
-    """Prepare what `embed` would, each block of the cube compared with its chunks."""
-    bound = inspect.signature(embed).bind(check_blocks(cube), mode, **options)
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    arguments.pop("progress")
-    arguments["mask"] = check_blocks(arguments["mask"])
-    return prepare(**arguments)
 
 
 def _begun(
