@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -48,6 +49,17 @@ def test_seams():
     seams = [float(found) for found in re.findall(r"overlap \S+: ([\d.]+)", text)]
     assert len(seams) == 2
     assert seams[1] < seams[0]
+
+
+def test_graph():
+    """Tasks grow with the chunks; a job's with its share of them, and not with the map."""
+    small = ("--pixels", "1024", "2048", "--blocks=512", "--dates=3", "--size=tiny", "--jobs=8")
+    rows = [line.split() for line in printed("graph.py", *small).splitlines()[1:]]
+    assert [row[0] for row in rows] == ["embed"] * 2 + ["to_zarr"] * 2
+    chunks, tasks = (np.array([int(row[n]) for row in rows]) for n in (3, 4))
+    assert chunks.tolist() == [16, 64, 2, 8]
+    assert 13 < tasks[0] / chunks[0] < tasks[1] / chunks[1] < 14
+    assert (tasks[2:] < tasks[:2] / 2).all()
 
 
 def test_stages():

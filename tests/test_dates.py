@@ -12,7 +12,7 @@ from helpers import make_cube, make_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.dates import day_of_year, frame_groups
+from xr_anysat.dates import day_of_year, find_periods
 from xr_anysat.errors import CubeError
 from xr_anysat.prepare import understand_cube
 
@@ -185,6 +185,67 @@ def test_a_dimension_without_coordinate_or_name_is_time_if_none_else_is():
     assert understand_cube(cube, dates=ISO)[1].time_dim == "scene"
 
 
+# -- dates that are not where they should be ---------------------------------------------------
+
+
+def scenes(count=3, **coords):
+    """A cube whose dimension of time has another name and no dates."""
+    return undated(count).rename(time="t").assign_coords(coords)
+
+
+WHEN = np.array(ISO, dtype="M8[ns]")
+
+
+@pytest.mark.parametrize(
+    "coords",
+    [
+        {"time": ("t", WHEN)},
+        {"time": ("t", WHEN), "t": [0, 1, 2]},
+        {"time": ("t", list(ISO)), "t": ["S2A_1", "S2B_1", "S2A_2"]},
+        {"Date": ("t", KINDS["cftime standard"]), "created": ("t", WHEN - 1)},
+        {"when": ("t", WHEN)},
+        {"when": ("t", WHEN), "t": [0, 1, 2], "orbit": ("t", [1, 2, 1])},
+        {"datetime": ("t", WHEN), "time": ("t", [7, 8, 9]), "t": [0, 1, 2]},
+        {"t": WHEN, "time": ("t", WHEN - 10**17)},  # the dimension's own come first
+    ],
+)
+def test_dates_of_another_coordinate_along_time(coords):
+    assert days(scenes(**coords)) == DAYS
+    assert scenes(**coords).anysat.s2_dates.tolist() == DAYS
+
+
+def test_dates_of_a_level_of_an_index():
+    levels = {"when": ("time", WHEN), "orbit": ("time", [22, 22, 65])}
+    cube = undated().rename(time="acquisition").rename(acquisition="time")
+    assert days(cube.assign_coords(levels).set_index(time=["when", "orbit"])) == DAYS
+
+
+def test_an_index_of_several_levels_without_dates():
+    levels = {"year": ("time", [2020, 2021, 2020]), "day": ("time", [59, 59, 364])}
+    text = fault(undated().assign_coords(levels).set_index(time=["year", "day"]))
+    assert "they are a MultiIndex of ['year', 'day']" in text
+
+
+def test_which_of_two_coordinates_is_not_guessed():
+    cube = scenes(created=("t", WHEN), updated=("t", WHEN))
+    assert fault(cube).startswith("the dimension 't' has no dates")
+    text = fault(cube.assign_coords(t=["S2A_1", "S2B_1", "S2A_2"]))
+    assert text.startswith("the coordinate 't' cannot be read as dates")
+
+
+def test_missing_dates_of_another_coordinate_are_dropped_as_the_message_says():
+    cube = scenes(time=("t", np.array(["2021-01-01", "NaT", "2021-01-03"], dtype="M8[ns]")))
+    text = fault(cube)
+    assert text.startswith("the coordinate 'time' has no date (NaT) at positions [1]")
+    call = re.search(r"cube\.isel\(.*?\)\)", text)[0]
+    assert days(eval(call, {"cube": cube})) == [0, 2]
+
+
+def test_dates_may_be_unsorted_twice_the_same_and_before_sentinel_2():
+    dates = ("2021-07-01", "1999-01-01", "2021-07-01T10:00", "2021-07-01")
+    assert days(make_cube(dates=dates)) == [181, 0, 181, 181]
+
+
 # -- faults ------------------------------------------------------------------------------------
 
 
@@ -298,8 +359,8 @@ def test_one_date_that_is_missing():
 
 
 def grouped(dates, frames, period=None):
-    groups, middles = frame_groups(np.array(dates, dtype="M8[s]"), frames, period)
-    return [list(group) for group in groups], [str(m)[:10] for m in middles]
+    found = find_periods(np.array(dates, dtype="M8[s]"), frames, period)
+    return [list(group) for group in found.groups], [str(date)[:10] for date in found.dates]
 
 
 def test_a_year_in_quarters():
@@ -329,7 +390,7 @@ def test_the_last_day_of_a_period_is_in_it(end):
 @pytest.mark.parametrize("period", [("2021",), ("2021", "2021-02-30"), ("2021", "x"), (1, 2)])
 def test_periods_that_are_none(period):
     with pytest.raises((TypeError, ValueError)):
-        frame_groups(np.array(["2021-01-01"], dtype="M8[s]"), 2, period)
+        find_periods(np.array(["2021-01-01"], dtype="M8[s]"), 2, period)
 
 
 @given(
@@ -338,7 +399,9 @@ def test_periods_that_are_none(period):
 )
 def test_frames_are_equal_periods_from_the_first_to_the_last_date(hours, frames):
     dates = np.datetime64("2021-01-01", "s") + np.array(hours) * np.timedelta64(3600, "s")
-    groups, middles = frame_groups(dates, frames, None)
+    found = find_periods(dates, frames, None)
+    groups, middles = found.groups, found.dates
+    assert len(groups) + found.empty == frames
     assert sorted(date for group in groups for date in group) == list(range(len(hours)))
     assert len(groups) == len(middles) <= frames
     assert (np.diff(middles.astype("int64")) > 0).all()
@@ -350,6 +413,8 @@ def test_frames_are_equal_periods_from_the_first_to_the_last_date(hours, frames)
 
 def test_many_more_frames_than_dates_cost_nothing():
     moments = np.array(["2021-01-01", "2021-06-01", "2021-12-31"], dtype="M8[s]")
-    groups, middles = frame_groups(moments, 10**8, None)
-    assert groups == ((0,), (1,), (2,))
-    assert abs(middles - moments).max() <= np.timedelta64(1, "s")
+    found = find_periods(moments, 10**8, None)
+    assert found.groups == ((0,), (1,), (2,))
+    assert abs(found.dates - moments).max() <= np.timedelta64(1, "s")
+    assert found.empty == 10**8 - 3
+    assert len(found.named) == 5

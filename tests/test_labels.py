@@ -134,7 +134,7 @@ def test_pooled_has_a_crs_and_no_place(results):
     pooled = results["pooled"]
     assert pooled.dims == ("feature",)
     assert pooled.rio.crs.to_epsg() == 32631
-    assert set(pooled.coords) == {"feature", "part", "spatial_ref"}
+    assert set(pooled.coords) == {"feature", "part", "spatial_ref", "first_date", "last_date"}
 
 
 def test_names_of_dims_are_y_and_x(cube):
@@ -208,6 +208,22 @@ def test_geotiff_lies_in_place(cube, mode, turn, tmp_path):
     with rioxarray.open_rasterio(tmp_path / "embedding.tif") as again:
         np.testing.assert_allclose(again.x, result.x)
         np.testing.assert_allclose(again.y, result.y)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_dates_are_the_same_in_every_format(count, tmp_path):
+    result = embed(make_cube(16, 16, dates=count), "tile")
+    dates = result.attrs["dates"]
+    assert len(np.array(dates.split(), dtype="M8[s]")) == count
+    result.to_netcdf(tmp_path / "e.nc")
+    result.to_zarr(tmp_path / "e.zarr", consolidated=False)
+    result.rio.to_raster(tmp_path / "e.tif")
+    with xr.open_dataset(tmp_path / "e.nc") as again:
+        assert again["embedding"].attrs["dates"] == dates
+    with xr.open_zarr(tmp_path / "e.zarr", consolidated=False) as again:
+        assert again["embedding"].attrs["dates"] == dates
+    with rasterio.open(tmp_path / "e.tif") as file:
+        assert file.tags()["dates"] == dates
 
 
 def _check_again(again, result):

@@ -207,7 +207,7 @@ def test_processes(cube):
 def test_distributed(cube, processes):
     import distributed
 
-    where = {"n_workers": 2 if processes else 1, "threads_per_worker": 2, "dashboard_address": None}
+    where = {"n_workers": 2 if processes else 1, "threads_per_worker": 2, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(processes=processes, **where) as cluster,
         distributed.Client(cluster),

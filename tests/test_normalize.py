@@ -335,11 +335,43 @@ def test_scale_of_statistics_that_come_with_the_block():
     check_scale(values, everywhere(values), own, stats)  # of the cube itself: never another scale
 
 
-@pytest.mark.parametrize("level", [150, 1000, 9000, 15_000])
+@pytest.mark.parametrize("level", [60, 150, 1000, 9000, 15_000])
 @pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE])
 def test_dark_and_bright_scenes_are_no_other_scale(how, level):
     values = block(level=level, spread=level / 5)
     check_scale(values, everywhere(values), how)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.1, 0.6, 1.5])
+@pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE, fixed(1100.0), fixed(4000.0)])
+def test_dark_and_bright_reflectances_are_found(how, level):
+    values = block(dtype="float32", level=level, spread=level / 8)
+    with pytest.raises(ScaleError, match="far below"):
+        check_scale(values, everywhere(values), how)
+
+
+@pytest.mark.parametrize("level", [150, 1000, 15_000])
+@pytest.mark.parametrize("mean", [0.11, 0.4])
+def test_dark_and_bright_dn_are_found(mean, level):
+    values = block(level=level, spread=level / 8)
+    with pytest.raises(ScaleError, match="far above"):
+        check_scale(values, everywhere(values), fixed(mean))
+    check_scale(values / 10_000, everywhere(values), fixed(mean))
+
+
+@pytest.mark.parametrize("rows", [2, 6])
+def test_zeros_do_not_speak_for_the_scale(rows):
+    """Fill that nobody declared is neither dark DN nor reflectance."""
+    shape = (3, 10, 240, 8)
+    dn, reflectance = np.zeros(shape, "float32"), np.zeros(shape, "float32")
+    check_scale(dn, everywhere(dn), TREESATAI)
+    dn[:, :, :rows] = 3000
+    reflectance[:, :, :rows] = 0.3
+    check_scale(dn, everywhere(dn), TREESATAI)
+    with pytest.raises(ScaleError, match="far below"):
+        check_scale(reflectance, everywhere(dn), TREESATAI)
+    with pytest.raises(ScaleError, match="far above"):
+        check_scale(dn, everywhere(dn), fixed(0.2))
 
 
 def test_missing_values_do_not_speak_for_the_scale():

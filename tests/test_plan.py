@@ -12,6 +12,8 @@ from cubes import TINY, make_cube, punch
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError, chunking, cost, estimates
+from xr_anysat.embed import prepare_as_embed
+from xr_anysat.estimates import find_products
 from xr_anysat.model.network import AnySat
 
 plan_module = sys.modules["xr_anysat.plan"]  # the package's `plan` is the function
@@ -49,6 +51,28 @@ def test_geometries(cube):
     west, south, east, north = cube.rio.bounds()
     shapes = [shapely.box(west, south, west + 100, north), shapely.box(west, south, east, north)]
     assert made(cube, "pooled", geometry=shapes).dims == {"geometry": 2, "feature": 256}
+
+
+@pytest.mark.parametrize("overlap", [0, 0.5])
+@pytest.mark.parametrize("pool_from", ["patch", "tile"])
+def test_counts_are_of_what_geometries_need(cube, pool_from, overlap, monkeypatch):
+    west, south, east, north = cube.rio.bounds()
+    shapes = [
+        shapely.box(west + 30, north - 80, west + 75, north - 60),
+        shapely.box(east - 31, south, east + 100, south + 33),  # where patches are incomplete
+    ]
+    options = {"geometry": shapes, "pool_from": pool_from, "overlap": overlap}
+    planned = made(cube, "pooled", **options)
+    seen = counted(monkeypatch)
+    options |= {"patch_size": 20, "tile_size": 16, "model": TINY}
+    with dask.config.set(scheduler="synchronous"):
+        cube.anysat.embed("pooled", **options).compute()
+    assert planned.tiles == seen["tiles"] > 0
+    assert planned.patches == seen["patches"]
+    whole = made(cube, "pooled", pool_from=pool_from, overlap=overlap)
+    assert planned.tiles < whole.tiles
+    products = find_products(prepare_as_embed(cube, "pooled", options))["temporal"]
+    assert products[0].rows == seen["pixel_dates"]
 
 
 def counted(monkeypatch):

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
 from xr_anysat import OptionError, chunking
-from xr_anysat.pooling import as_geometries, pool_geometries, pool_map
+from xr_anysat.pooling import find_shares, pool_geometries, pool_map
 
 FINE = 80
 """Cells of the rasterisation per cell of the map, along each axis."""
@@ -106,10 +106,10 @@ def test_exact_shares():
     shape = shapely.union_all(
         [shapely.box(20, 40, 40, 60), shapely.box(40, 40, 60, 80), shapely.box(0, 0, 40, 40)]
     )
-    geometries = as_geometries(shape, geobox)
-    mean = pool_geometries(data, geobox, geobox, geometries, "mean").compute()
+    found = find_shares([shape], geobox, geobox)
+    mean = pool_geometries(data, found, "mean").compute()
     assert mean == pytest.approx(np.array([[(1 / 4 + 10 / 2 + 100) / (1 / 4 + 1 / 2 + 1)]]))
-    highest = pool_geometries(data, geobox, geobox, geometries, "max").compute()
+    highest = pool_geometries(data, found, "max").compute()
     assert highest.tolist() == [[100]]
 
 
@@ -242,12 +242,12 @@ def test_geopandas_brings_its_own_crs(cube):
     for given in (series, elsewhere, frame, series.set_crs(None, allow_override=True)):
         result = embed(cube, geometry=given)
         assert_same(result, expected, atol=1e-3)
-        assert result["geometry_index"].values.tolist() == ["a", "b", "c"]
+        assert result["index"].values.tolist() == ["a", "b", "c"]
         assert all(
             ours.hausdorff_distance(theirs) < 1e-3
             for ours, theirs in zip(result["geometry"].values, shapes, strict=True)
         )
-    by_label = result.assign_coords(geometry=result["geometry_index"].values)
+    by_label = result.assign_coords(geometry=result["index"].values)
     assert by_label.sel(geometry="b").shape == (WIDTH,)
 
 
@@ -281,7 +281,7 @@ def test_a_coordinate_holds_the_geometries(cube):
         (7, r"holds \['int'\]; give shapely"),
         (shapely.Point(*place(-30, 5)), r"positions \[0\] do not touch the cube.*EPSG:32631"),
         ([FIELDS["triangle"], shapely.Point(4.3, 50.8)], r"positions \[1\].*GeoSeries with a CRS"),
-        (shapely.Polygon(), r"positions \[0\] do not touch"),
+        (shapely.Polygon(), r"positions \[0\] \(empty\) do not touch"),
     ],
 )
 def test_geometries_that_do_not_fit(cube, geometry, message):

@@ -1,6 +1,7 @@
 """Real Sentinel-2 cubes, where XR_ANYSAT_TEST_DATA says that there are any."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import dask.array as da
@@ -9,7 +10,9 @@ import pytest
 import xarray as xr
 from cubes import LABELS, TINY, WIDTH, assert_same, by_hand, forward
 
-from xr_anysat import CubeError
+from xr_anysat import CubeError, ScaleError
+from xr_anysat.arguments import fixed_normalization, stats_normalization
+from xr_anysat.normalize import check_scale
 
 DATA = Path(os.environ.get("XR_ANYSAT_TEST_DATA", ""))
 
@@ -109,6 +112,31 @@ def test_the_plot_of_treesatai_as_its_authors_embed_it():
     values = cube.values.astype("float32")
     tile, _, _ = forward(values, np.ones((146, 6, 6), bool), cube.anysat.s2_dates, 1, 10)
     assert_same(result[:, 0, 0], tile, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", [BOUCONNE, FLANDERS, SLOVENIA, PLOT, ROMANIA, BELGIUM])
+def test_no_place_or_date_looks_like_another_scale(name):
+    """Shadow, water, clouds and snow: 16 x 16 pixels of one date, as DN and as reflectance."""
+    cube = load(name).astype("float32")
+    values = cube.sel(band=[label for label in LABELS if label in cube.band]).values
+    valid = np.isfinite(values).all(axis=1)
+    ours = [fixed_normalization("treesatai"), fixed_normalization("reflectance")]
+    for mean in (1100.0, 4000.0):
+        ours.append(stats_normalization("band_stats", [mean] * 10, [mean] * 10, fixed=True))
+    small = stats_normalization("band_stats", [0.11] * 10, [0.1] * 10, fixed=True)
+    rows, columns = (range(0, size, 16) for size in values.shape[2:])
+    for date, row, column in product(range(0, len(values), 3), rows, columns):
+        place = slice(date, date + 1), slice(row, row + 16), slice(column, column + 16)
+        dn, seen = values[place[0], :, *place[1:]], valid[place]
+        if seen.sum() < 64:
+            continue
+        check_scale(dn / 10_000, seen, small)
+        with pytest.raises(ScaleError, match="far above"):
+            check_scale(dn, seen, small)
+        for how in ours:
+            check_scale(dn, seen, how)
+            with pytest.raises(ScaleError, match="far below"):
+                check_scale(dn / 10_000, seen, how)
 
 
 def test_clouds_are_masked_out():

@@ -86,7 +86,9 @@ def test_waves_hold_all_and_not_too_many(chosen, limit):
     grid = RegionGrid.of(((8,), (2,) * 6, (2,) * 8))
     found = waves(grid, chosen, limit)
     assert [region for wave in found for region in wave] == chosen
-    assert all(0 < len(wave) <= limit for wave in found)
+    assert all(wave for wave in found)
+    for (top, bottom), (left, right) in map(grid.around, found):
+        assert (bottom - top) * (right - left) <= limit
 
 
 def test_waves_are_of_whole_rows():

@@ -2,7 +2,10 @@
 
 import dask.array as da
 import numpy as np
+import odc.geo.xr  # noqa: F401  registers `.odc`
 import pytest
+import rasterio
+import shapely
 import torch
 import xarray as xr
 from cubes import NORTH, TINY, WEST, WIDTH, assert_same, by_hand, make_cube, punch
@@ -115,6 +118,38 @@ def test_lazy_and_eager_embeddings_agree(mode):
     lazy = embed(cube.chunk(x=16, y=9, time=1), mode, image_size=18)
     assert isinstance(lazy.data, da.Array)
     assert_same(lazy, embed(cube, mode, image_size=18))
+
+
+@pytest.mark.parametrize("gsd", [10, 20])
+@pytest.mark.parametrize("shape", [(50, 41), (10, 7), (33, 120)])
+def test_the_result_is_labelled_with_its_true_geotransform(shape, gsd, tmp_path):
+    cube = make_cube(*shape, dates=1, gsd=gsd)
+    height, width = shrink(cube, 24)[1].shape
+    step = (gsd * shape[1] / width, -gsd * shape[0] / height)
+    for mode, size in (("grid", 1), ("patch", 4)):
+        result = embed(cube, mode)
+        true = (step[0] * size, 0, WEST, 0, step[1] * size, NORTH)
+        assert tuple(result.rio.transform())[:6] == pytest.approx(true)
+        assert tuple(result.rio.transform(recalc=True))[:6] == pytest.approx(true)
+        assert tuple(result.odc.geobox.transform)[:6] == pytest.approx(true)
+        assert result.attrs["gsd_m"] == gsd
+        result.anysat.to_raster(tmp_path / "small.tif")
+        with rasterio.open(tmp_path / "small.tif") as file:
+            assert tuple(file.transform)[:6] == pytest.approx(true)
+        result.to_netcdf(tmp_path / f"{mode}.nc")
+        with xr.open_dataset(tmp_path / f"{mode}.nc", decode_coords="all") as again:
+            assert tuple(again.rio.transform())[:6] == pytest.approx(true)
+    assert embed(cube, "grid").rio.bounds() == pytest.approx(cube.rio.bounds())
+
+
+def test_geometries_on_a_resized_cube():
+    cube = make_cube(64, 48)
+    small = embed(cube, "patch", image_size=32)  # 8 x 6 patches, of 80 m as they lie
+    x, y = float(small.x[1]), float(small.y[2])
+    options = {"image_size": 32, "geometry": shapely.box(x, y - 40, x + 80, y + 40)}
+    pooled = embed(cube, "pooled", **options)
+    assert_same(pooled[0], small[:, 2, 1:3].mean("x"), atol=1e-5)
+    assert_same(embed(cube.chunk(x=16), "pooled", **options), pooled)
 
 
 def test_a_size_that_patches_do_not_divide():

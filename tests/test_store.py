@@ -305,7 +305,7 @@ def test_a_finished_store_is_not_computed_again(reader, stats, encoded, tmp_path
     to_zarr(reader.cube, tmp_path / "map.zarr", normalize=stats)
     reader.reads.clear(), encoded.clear()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "map.zarr").rglob("*") if p.is_file()}
-    monkeypatch.setattr(filling, "build", None)
+    monkeypatch.setattr(filling, "section", None)
     report = to_zarr(reader.cube, tmp_path / "map.zarr", normalize=stats)
     assert (report.done, report.written) == (9, 0)
     assert not reader.reads
@@ -866,7 +866,7 @@ def client():
 
     with (
         distributed.LocalCluster(
-            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -6,7 +6,9 @@ nor matplotlib is imported before it is needed.
 
 from . import accessor as _accessor  # noqa: F401  registers `.anysat`
 from ._version import __version__
-from .embed import band_stats, embed
+from .check import check
+from .components import pca_fit, pca_rgb
+from .embed import embed
 from .errors import (
     AnySatError,
     AnySatWarning,
@@ -17,11 +19,21 @@ from .errors import (
     StoreError,
     WeightsError,
 )
+from .explore import explore
+from .export import decode_geometry, encode_geometry, to_geodataframe, to_raster
+from .kmeans import cluster, cluster_fit
 from .modelspec import Model
+from .opening import open_embedding, open_quantization, open_reduction
 from .options import set_options
 from .plan import plan
+from .plot import plot
+from .quicklook import quicklook
+from .similarity import similarity
 from .stac import load_s2
-from .store import open_embedding, to_zarr
+from .stac_item import stac_item
+from .store import to_zarr
+from .summaries import band_stats, valid_dates
+from .tiles import tiles
 
 __all__ = [
     "AnySatError",
@@ -35,10 +47,28 @@ __all__ = [
     "WeightsError",
     "__version__",
     "band_stats",
+    "check",
+    "cluster",
+    "cluster_fit",
+    "decode_geometry",
     "embed",
+    "encode_geometry",
+    "explore",
     "load_s2",
     "open_embedding",
+    "open_quantization",
+    "open_reduction",
+    "pca_fit",
+    "pca_rgb",
     "plan",
+    "plot",
+    "quicklook",
     "set_options",
+    "similarity",
+    "stac_item",
+    "tiles",
+    "to_geodataframe",
+    "to_raster",
     "to_zarr",
+    "valid_dates",
 ]

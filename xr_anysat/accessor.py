@@ -2,18 +2,30 @@
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyproj
 import xarray as xr
 
-from .embed import band_stats, embed
+from .check import check
+from .check_report import Check
+from .components import pca_fit, pca_rgb
+from .embed import embed
+from .explore import Explorer, explore
+from .export import decode_geometry, encode_geometry, to_geodataframe, to_raster
+from .kmeans import cluster, cluster_fit
 from .plan import Plan, plan
+from .plot import plot
 from .prepare import understand_cube, understand_grid
+from .quicklook import quicklook
 from .sentinel2 import BANDS
+from .similarity import similarity
 from .store import StoreReport, to_zarr
+from .summaries import band_stats, valid_dates
+from .tiles import tiles
+from .unread import unread
 
 __all__ = ["AnySatAccessor"]
 
@@ -39,6 +51,7 @@ class AnySatAccessor:
     def band_stats(
         self,
         *,
+        sample: float | None = None,
         mask: xr.DataArray | None = None,
         bands: Mapping[str, Hashable] | None = None,
     ) -> xr.Dataset:
@@ -46,7 +59,19 @@ class AnySatAccessor:
 
         Lazy where the cube is.
         """
-        return band_stats(self._cube, mask=mask, bands=bands)
+        return band_stats(self._cube, sample=sample, mask=mask, bands=bands)
+
+    def valid_dates(
+        self,
+        *,
+        mask: xr.DataArray | None = None,
+        bands: Mapping[str, Hashable] | None = None,
+    ) -> xr.DataArray:
+        """Count the valid dates of each pixel, (y, x): see :func:`xr_anysat.valid_dates`.
+
+        Lazy where the cube is; no network is needed.
+        """
+        return valid_dates(self._cube, mask=mask, bands=bands)
 
     def plan(self, mode: Any = "grid", **options: Any) -> Plan:
         """Say what `embed` will take with the same arguments: see :func:`xr_anysat.plan`.
@@ -55,6 +80,20 @@ class AnySatAccessor:
         """
         return plan(self._cube, mode, **options)
 
+    def check(self, mode: Any = "grid", *, sample: bool = False, **options: Any) -> Check:
+        """Say what is understood, wrong and doubtful: see :func:`xr_anysat.check`.
+
+        Reads no pixels but with ``sample=True``; raises nothing for the faults of the cube.
+        """
+        return check(self._cube, mode, sample=sample, **options)
+
+    def tiles(self, **options: Any) -> Any:
+        """Footprints of the tiles that `embed` lays: see :func:`xr_anysat.tiles`.
+
+        A GeoDataFrame where geopandas is installed, else a list of polygons.
+        """
+        return tiles(self._cube, **options)
+
     def to_zarr(self, store: Any, mode: Any = "grid", **options: Any) -> StoreReport:
         """Embed the cube into a Zarr store, region by region: see :func:`xr_anysat.to_zarr`.
 
@@ -62,25 +101,112 @@ class AnySatAccessor:
         """
         return to_zarr(self._cube, store, mode, **options)
 
+    def quicklook(self, **options: Any) -> xr.DataArray:
+        """Show a cube in true colour, small: see :func:`xr_anysat.quicklook`.
+
+        Lazy where the cube is.
+        """
+        return quicklook(self._cube, **options)
+
+    def pca_fit(self, components: int = 3) -> xr.Dataset:
+        """Fit principal components to an embedding: see :func:`xr_anysat.pca_fit`.
+
+        Lazy where the embedding is.
+        """
+        return pca_fit(cast(xr.DataArray, self._cube), components)
+
+    def pca_rgb(
+        self,
+        components: int = 3,
+        fit: xr.Dataset | None = None,
+        clip: tuple[float, float] = (2, 98),
+    ) -> xr.DataArray:
+        """Show an embedding by its first components: see :func:`xr_anysat.pca_rgb`.
+
+        Lazy where the embedding is.
+        """
+        return pca_rgb(cast(xr.DataArray, self._cube), components, fit, clip)
+
+    def similarity(self, target: Any, *, crs: Any = None) -> xr.DataArray:
+        """Compare an embedding with one vector: see :func:`xr_anysat.similarity`.
+
+        Lazy where the embedding is.
+        """
+        return similarity(cast(xr.DataArray, self._cube), target, crs=crs)
+
+    def cluster_fit(self, n: int, *, seed: int = 0) -> xr.Dataset:
+        """Find clusters of an embedding: see :func:`xr_anysat.cluster_fit`.
+
+        Lazy where the embedding is.
+        """
+        return cluster_fit(cast(xr.DataArray, self._cube), n, seed=seed)
+
+    def cluster(
+        self, n: int | None = None, *, fit: xr.Dataset | None = None, seed: int = 0
+    ) -> xr.DataArray:
+        """Map clusters of an embedding: see :func:`xr_anysat.cluster`.
+
+        Lazy where the embedding is.
+        """
+        return cluster(cast(xr.DataArray, self._cube), n, fit=fit, seed=seed)
+
+    def plot(
+        self, cube: xr.DataArray | xr.Dataset | None = None, **options: Any
+    ) -> npt.NDArray[Any]:
+        """Draw an embedding or what was made of it: see :func:`xr_anysat.plot`.
+
+        Computes what is lazy.
+        """
+        return plot(cast(xr.DataArray, self._cube), cube, **options)
+
+    def explore(self, cube: xr.DataArray | xr.Dataset | None = None, **options: Any) -> Explorer:
+        """Make an interactive view of an embedding: see :func:`xr_anysat.explore`.
+
+        Computes what is lazy.
+        """
+        return explore(cast(xr.DataArray, self._cube), cube, **options)
+
+    def to_raster(self, path: Any, **options: Any) -> None:
+        """Write a map as a COG with described bands: see :func:`xr_anysat.to_raster`.
+
+        Computes a lazy map; does not reproject.
+        """
+        to_raster(cast(xr.DataArray, self._cube), path, **options)
+
+    def to_geodataframe(self, *, column: str = "embedding") -> Any:
+        """Give the vectors of geometries as a table: see :func:`xr_anysat.to_geodataframe`.
+
+        Computes lazy vectors.
+        """
+        return to_geodataframe(cast(xr.DataArray, self._cube), column=column)
+
+    def encode_geometry(self) -> xr.DataArray:
+        """Give geometries as text, for Zarr and NetCDF: see :func:`xr_anysat.encode_geometry`."""
+        return encode_geometry(cast(xr.DataArray, self._cube))
+
+    def decode_geometry(self) -> xr.DataArray:
+        """Give text as geometries again: see :func:`xr_anysat.decode_geometry`."""
+        return decode_geometry(cast(xr.DataArray, self._cube))
+
     @property
     def gsd(self) -> float:
         """Ground sample distance in metres: the pixel size as AnySat is told it."""
-        return float(understand_grid(self._cube).gsd)
+        return float(understand_grid(unread(self._cube)).gsd)
 
     @property
     def crs(self) -> pyproj.CRS:
         """Coordinate reference system as it was understood."""
-        return pyproj.CRS.from_user_input(str(understand_grid(self._cube).geobox.crs))
+        return pyproj.CRS.from_user_input(str(understand_grid(unread(self._cube)).geobox.crs))
 
     @property
     def s2_dates(self) -> npt.NDArray[np.int64]:
         """Day of the year of each date, (T,), 0 on 1 January to 364 on 31 December."""
-        return np.array(understand_cube(self._cube)[1].day_of_year)
+        return np.array(understand_cube(unread(self._cube))[1].day_of_year)
 
     @property
     def bands(self) -> dict[str, Hashable]:
         """The cube's label of each of AnySat's ten bands."""
-        spec = understand_cube(self._cube, dated=False)[1]
+        spec = understand_cube(unread(self._cube), dated=False)[1]
         return dict(zip(BANDS, spec.band_labels, strict=True))
 
 
@@ -94,4 +220,9 @@ def _method_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 # What editors and help() show, instead of `**options`.
 setattr(AnySatAccessor.embed, "__signature__", _method_signature(embed))  # noqa: B010
+setattr(AnySatAccessor.explore, "__signature__", _method_signature(explore))  # noqa: B010
+setattr(AnySatAccessor.plot, "__signature__", _method_signature(plot))  # noqa: B010
+setattr(AnySatAccessor.quicklook, "__signature__", _method_signature(quicklook))  # noqa: B010
+setattr(AnySatAccessor.tiles, "__signature__", _method_signature(tiles))  # noqa: B010
+setattr(AnySatAccessor.to_raster, "__signature__", _method_signature(to_raster))  # noqa: B010
 setattr(AnySatAccessor.to_zarr, "__signature__", _method_signature(to_zarr))  # noqa: B010

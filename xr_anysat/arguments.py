@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 
 from ._warn import warn
 from .cube import CubeSpec
-from .dates import frame_groups
+from .dates import find_periods
 from .errors import CubeError, OptionError
 from .normalize import Normalization
 from .sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
@@ -26,6 +27,7 @@ __all__ = [
     "find_settings",
     "fixed_normalization",
     "stats_normalization",
+    "without_unused",
 ]
 
 PATCH_PIXELS = 4
@@ -169,24 +171,52 @@ def check_mask(
 
 
 def find_frames(
-    spec: CubeSpec, frames: int | None, period: tuple[Any, Any] | None
+    spec: CubeSpec, frames: int | None, period: tuple[Any, Any] | None, frame_date: str
 ) -> tuple[tuple[tuple[int, ...], ...] | None, npt.NDArray[np.datetime64]]:
     """Dates of each composite (None without), and the date of each image that is embedded."""
+    check_choice("frame_date", frame_date, ("middle", "mean"))
     moments = np.array(spec.dates, dtype="M8[s]")
     if frames is None:
         if period is not None:
             raise OptionError("period= goes with frames=: say into how many parts to divide it")
+        if frame_date != "middle":
+            raise OptionError(
+                f"frame_date={frame_date!r} goes with frames=, whose composites it dates"
+            )
         return None, moments
     count = check_whole("frames", frames)
     try:
-        groups, middles = frame_groups(moments, count, period)
+        found = find_periods(moments, count, period, frame_date)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"period={period!r} is not (start, end): {error}") from None
-    if not groups:
-        raise OptionError(f"period={period!r} holds none of the cube's dates")
-    if len(groups) < count:
-        warn(f"{count - len(groups)} of the {count} periods of frames= have no date; left out.")
-    return groups, middles
+        raise OptionError(
+            f"period={period!r} is not (start, end): {error}. Give two dates, the end included: "
+            'period=("2021-01-01", "2021-12-31").'
+        ) from None
+    if not found.groups:
+        raise OptionError(
+            f"period={period!r} holds none of the cube's dates, which run from {moments.min()} to "
+            f"{moments.max()}"
+        )
+    if found.empty:
+        days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in found.named)
+        names = ", ".join(f"{first} to {last}" for first, last in days)
+        end = ", ..." if found.empty > len(found.named) else "."
+        warn(
+            f"{found.empty} of the {count} periods of frames= have no date, and are left out: "
+            f"{names}{end}"
+        )
+    return found.groups, found.dates
+
+
+def without_unused(
+    groups: tuple[tuple[int, ...], ...] | None, count: int
+) -> tuple[tuple[tuple[int, ...], ...] | None, tuple[int, ...] | None]:
+    """Count the dates of groups among those that are in any, and give these (None for all)."""
+    used = tuple(sorted(chain.from_iterable(groups or ())))
+    if groups is None or len(used) == count:
+        return groups, None
+    places = {date: place for place, date in enumerate(used)}
+    return tuple(tuple(places[date] for date in group) for group in groups), used
 
 
 def fixed_normalization(name: object) -> Normalization:

@@ -46,7 +46,7 @@ def working_chunks(
         Pixels that a chunk may be long at the most.
     """
     pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * 10 * dates))
-    worked = min(int(pixels**0.5), longest or LONGEST_CHUNK)
+    worked = min(int(pixels**0.5), LONGEST_CHUNK, longest or LONGEST_CHUNK)
     rows, columns = (recut(sizes, unit, worked) for sizes in source)
     return rows, columns
 

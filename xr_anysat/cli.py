@@ -3,15 +3,14 @@
 Exit status: 0; 1 where the work failed; 2 where the request was wrong.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from . import cli_cubes
 from ._version import __version__
-from .errors import AnySatError, CubeError, OptionError
+from .cli_common import reported, say
 
 __all__ = ["app", "main"]
 
@@ -23,31 +22,13 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Fetch, convert and check weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+for command in (cli_cubes.embed, cli_cubes.check, cli_cubes.plan, cli_cubes.probe):
+    app.command(epilog=cli_cubes.EXAMPLES[command.__name__])(command)
 
 
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _say(message: str) -> None:
-    typer.echo(message)
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn errors of the package and of the disk into a message and an exit status."""
-    try:
-        yield
-    except (CubeError, OptionError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except (AnySatError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    except ImportError as error:
-        typer.echo(f"error: {error}. Install it: pip install 'xr-anysat[plot]'", err=True)
-        raise typer.Exit(1) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,19 +61,19 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulated landscape.")] = 0,
 ) -> None:
     """Embed a cube and write a Zarr store and a picture of it."""
-    with _reported():
+    with reported():
         from .demo import run_demo
 
-        run_demo(out, cube=cube, size=size, pixels=pixels, seed=seed, say=_say)
+        run_demo(out, cube=cube, size=size, pixels=pixels, seed=seed, say=say)
 
 
 @weights_app.command()
 def fetch() -> None:
     """Download the published weights (504 MB) and make them ready."""
-    with _reported():
+    with reported():
         from . import weights
 
-        _say(f"ready: {weights.fetch()}")
+        say(f"ready: {weights.fetch()}")
 
 
 @weights_app.command()
@@ -101,10 +82,10 @@ def convert(
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
 ) -> None:
     """Check a checkpoint and write it as safetensors."""
-    with _reported():
+    with reported():
         from . import weights
 
-        _say(f"wrote {weights.convert(source, target)}")
+        say(f"wrote {weights.convert(source, target)}")
 
 
 @weights_app.command()
@@ -114,10 +95,10 @@ def verify(
     ] = None,
 ) -> None:
     """Check every name, shape and value of a checkpoint."""
-    with _reported():
+    with reported():
         from . import weights
 
         report = weights.verify(path)
-        _say(str(report))
+        say(str(report))
         if not report.finite:
             raise typer.Exit(1)

@@ -9,26 +9,28 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from .bands import band_labels, find_band_dim, find_bands, named_band_dim, variable_labels
-from .dates import day_of_year, parse_dates
+from .dates import TIME_NAMES, day_of_year, parse_dates
 from .errors import CubeError
-from .grid import find_grid, spatial_dims
+from .grid import Grid, find_grid, spatial_dims
 from .sentinel2 import match_bands
 
 __all__ = [
     "CubeSpec",
+    "Findings",
     "as_dataarray",
     "canonical",
     "declared_missing",
+    "examine",
     "north_up",
     "understand",
 ]
 
-_TIME_NAMES = ("time", "t", "date", "dates", "datetime", "acquisition_time")
 _MISSING_KEYS = ("nodata", "_FillValue", "missing_value", "fill_value")
 _MAPPING_KEYS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
@@ -87,6 +89,35 @@ class CubeSpec:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return cast(tuple[int, int], tuple(self.geobox.shape))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """What was found of a cube, sound or not.
+
+    Parameters
+    ----------
+    grid
+        None where something is wrong with it.
+    band_dim, time_dim
+        None where there is none.
+    band_labels
+        Labels of those of the ten bands that were found, in AnySat's order.
+    moments
+        (T,) datetime64; fewer where they cannot be read.
+    faults
+        What makes it a cube that cannot be embedded.
+    notes
+        Doubts worth a warning.
+    """
+
+    grid: Grid | None
+    band_dim: Hashable | None
+    band_labels: tuple[Hashable, ...]
+    time_dim: Hashable | None
+    moments: npt.NDArray[np.datetime64]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def as_dataarray(
@@ -188,6 +219,50 @@ def understand(
 
     Parameters
     ----------
+    cube, bands, dates, dated, faults
+        As in `examine`.
+
+    Raises
+    ------
+    CubeError
+        With every fault found.
+    """
+    found = examine(cube, bands=bands, dates=dates, dated=dated, faults=faults)
+    grid = found.grid
+    if found.faults or grid is None or found.band_dim is None:
+        raise CubeError(found.faults)
+    return CubeSpec(
+        geobox=grid.geobox,
+        gsd=grid.gsd,
+        flip_y=grid.flip_y,
+        flip_x=grid.flip_x,
+        y_dim=grid.y_dim,
+        x_dim=grid.x_dim,
+        band_dim=found.band_dim,
+        time_dim=found.time_dim,
+        band_labels=found.band_labels,
+        dates=tuple(str(moment) for moment in np.datetime_as_string(found.moments, unit="s")),
+        day_of_year=tuple(day_of_year(found.moments).tolist()),
+        nodata=declared_missing(cube),
+        dtype=str(cube.dtype),
+        chunked=cube.chunks is not None,
+        corners=grid.corners,
+        notes=found.notes,
+    )
+
+
+def examine(
+    cube: xr.DataArray,
+    *,
+    bands: Mapping[str, Hashable] | None = None,
+    dates: Any = None,
+    dated: bool = True,
+    faults: Sequence[str] = (),
+) -> Findings:
+    """Find out what a cube is as far as it goes, and everything that is wrong with it.
+
+    Parameters
+    ----------
     cube
         Time, band and two spatial dimensions in any order.
     bands
@@ -198,11 +273,6 @@ def understand(
         Whether dates matter; without, none are needed, and those of the result mean nothing.
     faults
         What is known to be wrong already; the bands are then not looked at again.
-
-    Raises
-    ------
-    CubeError
-        With every fault found.
     """
     known, faults = list(faults), []
     notes: list[str] = []
@@ -222,25 +292,13 @@ def understand(
     if not dated:
         dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
     moments = parse_dates(cube, time_dim, dates, faults)
-    faults = list(dict.fromkeys(known + faults))
-    if faults or grid is None or band_dim is None:
-        raise CubeError(faults)
-    return CubeSpec(
-        geobox=grid.geobox,
-        gsd=grid.gsd,
-        flip_y=grid.flip_y,
-        flip_x=grid.flip_x,
-        y_dim=grid.y_dim,
-        x_dim=grid.x_dim,
+    return Findings(
+        grid=grid,
         band_dim=band_dim,
-        time_dim=time_dim,
         band_labels=tuple(labels),
-        dates=tuple(str(moment) for moment in np.datetime_as_string(moments, unit="s")),
-        day_of_year=tuple(day_of_year(moments).tolist()),
-        nodata=declared_missing(cube),
-        dtype=str(cube.dtype),
-        chunked=cube.chunks is not None,
-        corners=grid.corners,
+        time_dim=time_dim,
+        moments=moments,
+        faults=tuple(dict.fromkeys(known + faults)),
         notes=tuple(notes),
     )
 
@@ -327,7 +385,7 @@ def _check_values(cube: xr.DataArray, faults: list[str]) -> None:
 def _find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:
     """Find the time dimension among some: by its name, its dates, or as the only one left."""
     for dim in dims:
-        if str(dim).lower() in _TIME_NAMES:
+        if str(dim).lower() in TIME_NAMES:
             return dim
     for dim in dims:
         if dim in cube.coords and cube[dim].dtype.kind == "M":

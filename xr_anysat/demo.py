@@ -13,8 +13,9 @@ from .cube import CubeSpec
 from .datasets import simulated_landscape
 from .embed import embed
 from .errors import CubeError, WeightsError
+from .extras import require
 from .modelspec import Model
-from .plot import pca_rgb, save_comparison, true_colour
+from .plot import plot
 from .prepare import understand_cube
 from .weights import fetch
 
@@ -90,14 +91,16 @@ def run_demo(
     picture = out / "embedding.png"
     source = model.source
     weights = "RANDOM weights, not pretrained" if untrained else f"weights {source.description}"
-    save_comparison(
-        picture,
-        true_colour(array, spec),
-        pca_rgb(embedding),
+    figure = require("matplotlib.figure", "plot", "demo").Figure((11, 6.2), layout="compressed")
+    plot(
+        embedding,
+        array,
         title=f"{name}: AnySat {size}, {weights}",
         caption=f"{spec.dates[0][:10]} to {spec.dates[-1][:10]}, {len(spec.dates)} dates, "
         f"GSD {spec.gsd} m, patches of {embedding.attrs['patch_size_m']:g} m",
+        figure=figure,
     )
+    figure.savefig(picture, dpi=110)
     say(f"wrote {store}")
     say(f"wrote {picture}")
     return DemoReport(store=store, picture=picture, embedding=embedding)

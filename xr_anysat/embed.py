@@ -7,19 +7,15 @@ from typing import Any, Literal
 import dask.array as da
 import xarray as xr
 
-from ._version import __version__
-from .arguments import check_mask
-from .cube import canonical, north_up
-from .eager import compute_now, local_scheduler
+from .cube import north_up
+from .eager import compute_now
 from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
 from .lazy import embed_array
-from .lazy_stats import lazy_moments, stats_of
 from .modelspec import Model
 from .pooling import pool_geometries, pool_map
-from .prepare import Cube, Mode, Prepared, as_dask, as_mask, in_slabs, prepare, understand_cube
-from .sentinel2 import BANDS
+from .prepare import Cube, Mode, Prepared, prepare
 
-__all__ = ["band_stats", "build", "embed", "prepare_as_embed"]
+__all__ = ["build", "build_empty", "embed", "prepare_as_embed"]
 
 
 def embed(
@@ -33,6 +29,7 @@ def embed(
     image_size: int = 24,
     frames: int | None = None,
     period: tuple[Any, Any] | None = None,
+    frame_date: Literal["middle", "mean"] = "middle",
     normalize: str | xr.Dataset = "zscore",
     mask: xr.DataArray | None = None,
     dates: Any = None,
@@ -40,6 +37,8 @@ def embed(
     pooling: Literal["mean", "max"] = "mean",
     pool_from: Literal["patch", "tile"] = "patch",
     geometry: Any = None,
+    geometry_crs: Any = None,
+    outside: Literal["raise", "nan"] = "raise",
     model: str | Model = "base",
     dtype: Literal["float32", "float16"] = "float32",
     progress: bool | None = None,
@@ -72,14 +71,24 @@ def embed(
         Share of a tile that neighbouring tiles have in common, from 0 (the published behaviour)
         to below 1. The tile encoder's work grows with ``1 / (1 - overlap) ** 2``.
     input_prep : {"tile", "resize"}
-        "resize" squeezes the whole cube into one tile whose longer side has `image_size` pixels.
+        "resize" squeezes the whole cube into one tile whose longer side has `image_size` pixels,
+        its aspect kept to whole pixels: antialiased, over valid pixel-dates only. The network is
+        told the cube's own GSD, as in published practice; the cells of the result have their
+        true, coarse size.
     image_size : int
         Pixels, with ``input_prep="resize"``.
     frames : int, optional
-        Median composites over that many equal periods instead of all dates. Periods without any
-        date are left out, with a warning.
+        Median composites over that many equal periods instead of all dates: by pixel and band,
+        over the pixel's valid dates. Periods without any date are left out, with a warning that
+        names them; nothing is filled in.
     period : tuple, optional
-        (start, end) that `frames` divides. Default: first to last date.
+        (start, end) that `frames` divides: strings, datetime64, datetimes, dates or cftime, in
+        UTC. Both are included, an end without a time of the day to its last second, ``"2021-06"``
+        to that of the month. Dates outside are left out and not embedded (but are part of the
+        cube's statistics). Default: first to last date.
+    frame_date : {"middle", "mean"}
+        The date of a composite: the middle of its period, or the mean of the cube's dates in it,
+        those with clouds included: one date holds for all pixels.
     normalize : {"zscore", "tile_zscore", "treesatai", "reflectance", "none"} or xarray.Dataset
         "zscore": by band over all valid values of the cube (a dask cube is read twice);
         "tile_zscore": over each tile, with ``overlap=0``; "treesatai": statistics of the authors'
@@ -97,8 +106,15 @@ def embed(
         What it pools.
     geometry : shapely geometry, sequence of them, GeoSeries or GeoDataFrame, optional
         With ``mode="pooled"``: one vector for each, patches weighted by the share of their area
-        inside. In the cube's CRS, unless it brings its own. The result's ``geometry`` coordinate
-        holds shapely objects; ``drop_vars("geometry")`` before it is written to a file.
+        inside; of one that is partly outside the cube, the part inside counts. Only the tiles
+        that geometries need are encoded. The result's ``geometry`` coordinate holds shapely
+        objects in the cube's CRS, and index and columns of a frame are coordinates beside it;
+        see `to_geodataframe` and `encode_geometry` for files.
+    geometry_crs : optional
+        CRS of geometries that bring none, as pyproj takes it. Default: the cube's. Edges are
+        straight in the CRS that they come in.
+    outside : {"raise", "nan"}
+        What to do about geometries that do not touch the cube.
     model : str or Model
         The network; see `Model`.
     dtype : {"float32", "float16"}
@@ -110,7 +126,8 @@ def embed(
     -------
     xarray.DataArray
         Named "embedding", with coordinates of the cells' centres, ``spatial_ref``, ``feature``
-        and ``part``, and attributes that say what made it. NaN where nothing was valid.
+        and ``part``, ``first_date`` and ``last_date`` of what was embedded, and attributes that
+        say what made it. NaN where nothing was valid.
 
     Raises
     ------
@@ -134,6 +151,7 @@ def embed(
         image_size=image_size,
         frames=frames,
         period=period,
+        frame_date=frame_date,
         normalize=normalize,
         mask=mask,
         dates=dates,
@@ -141,6 +159,8 @@ def embed(
         pooling=pooling,
         pool_from=pool_from,
         geometry=geometry,
+        geometry_crs=geometry_crs,
+        outside=outside,
         model=model,
         dtype=dtype,
     ).known()
@@ -170,53 +190,40 @@ def prepare_as_embed(cube: Cube, mode: str, options: Mapping[str, Any]) -> Prepa
 def build(prepared: Prepared) -> xr.DataArray:
     """Build what was prepared: lazy, and labelled."""
     values, seen = prepared.cut()
-    return _labelled(embed_array(values, seen, prepared.stats, prepared.job), prepared)
-
-
-def band_stats(
-    cube: Cube,
-    *,
-    mask: xr.DataArray | None = None,
-    bands: Mapping[str, Hashable] | None = None,
-) -> xr.Dataset:
-    """Mean and standard deviation of each band over a cube's valid pixel-dates.
-
-    Give the result to ``embed(normalize=...)``, of this cube or of others: embeddings made with
-    the same statistics compare across cubes, and a dask cube is then read once instead of twice.
-
-    Parameters
-    ----------
-    cube, mask, bands
-        As in `embed`. Dates are not needed.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``mean``, ``std`` (population) and ``count`` by ``band``, float64, in the cube's own
-        units; lazy where the cube is.
-
-    Raises
-    ------
-    CubeError
-        With every fault of the cube.
-    """
-    array, spec = understand_cube(cube, bands=bands, dated=False)
-    valid = check_mask(mask, array, spec)
-    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    values, seen = as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily)
-    moments: Any = lazy_moments(in_slabs(values, lazily), seen, spec.nodata)
-    stats: Any = stats_of(moments)
-    if not lazily:
-        moments, stats = da.compute(moments, stats, scheduler=local_scheduler())
-    return xr.Dataset(
-        {
-            "mean": ("band", stats[0], {"long_name": "mean over valid pixel-dates"}),
-            "std": ("band", stats[1], {"long_name": "standard deviation over valid pixel-dates"}),
-            "count": ("band", moments[0], {"long_name": "valid pixel-dates"}),
-        },
-        coords={"band": list(BANDS)},
-        attrs={"xr_anysat_version": __version__, "gsd_m": spec.gsd},
+    result = _labelled(
+        embed_array(values, seen, prepared.stats, prepared.job, selection=prepared.selection),
+        prepared,
     )
+    return _dated(result, prepared)
+
+
+def build_empty(prepared: Prepared) -> xr.DataArray:
+    """Build a map with its labels, and nothing but zeros in one chunk for each part."""
+    job = prepared.job
+    features, *sizes = job.out_chunks
+    chunks = (features, *((sum(axis),) for axis in sizes))
+    shape = tuple(map(sum, chunks))
+    nothing = da.zeros(shape, dtype=job.chunk.dtype, chunks=chunks)
+    return _dated(_labelled(nothing, prepared), prepared)
+
+
+def _dated(result: xr.DataArray, prepared: Prepared) -> xr.DataArray:
+    """Add the first and the last date that were embedded, as coordinates.
+
+    Where embeddings of several periods are put together, coordinates that differ get the new
+    dimension; of attributes, xarray keeps those of the first.
+    """
+    if prepared.frames is not None:
+        result.attrs["frame_date"] = prepared.frame_date
+    ends = {"first": prepared.moments.min(), "last": prepared.moments.max()}
+    dated = result.assign_coords(
+        {
+            f"{end}_date": ((), date.astype("M8[ns]"), {"long_name": f"{end} date embedded"})
+            for end, date in ends.items()
+        }
+    )
+    dated.encoding["coordinates"] += "".join(f" {end}_date" for end in ends)
+    return dated
 
 
 def _labelled(data: da.Array, prepared: Prepared) -> xr.DataArray:
@@ -234,11 +241,9 @@ def _labelled(data: da.Array, prepared: Prepared) -> xr.DataArray:
     geobox = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
     if settings.mode != "pooled":
         return label_map(north_up(data, spec), geobox, spec, prepared.array, attrs)
-    shapes = prepared.geometries
-    if shapes is None:
+    shapes, shares = prepared.geometries, prepared.shares
+    if shapes is None or shares is None:
         pooled = pool_map(data, settings.pooling).astype(settings.dtype)
         return label_vectors(pooled, ("feature",), spec, {}, attrs)
-    pooled = pool_geometries(data, geobox, spec.geobox, shapes, settings.pooling).astype(
-        settings.dtype
-    )
+    pooled = pool_geometries(data, shares, settings.pooling).astype(settings.dtype)
     return label_vectors(pooled, ("geometry", "feature"), spec, shapes.coords, attrs)

@@ -2,21 +2,22 @@
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import cost
 from .engine import CPU_TOKENS, TOKEN_COPIES, engine_of
 from .model.config import used_shapes
 from .prepare import Prepared
 from .sentinel2 import BANDS
-from .tiling import Axis
+from .tiling import Axis, ChunkedAxis
 
-__all__ = ["estimate_memory", "estimate_seconds", "find_products"]
+__all__ = ["Amounts", "estimate_memory", "estimate_seconds", "find_amounts", "find_products"]
 
 PROCESS_BYTES = 400 * 2**20
 """Resident memory of a process that has imported this package, dask, zarr and torch."""
@@ -32,27 +33,61 @@ WAITING_CHUNKS, WAITING_COPIES = 6, 1.5
 """Chunks, beside a row of them, whose patch tokens and parts of whose sums wait for neighbours."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Pixels and patches to be encoded, and how many tiles of each shape in patches."""
+
+    pixels: int
+    patches: int
+    tiles: dict[tuple[int, int], int]
+
+
+def find_amounts(prepared: Prepared) -> Amounts:
+    """Count what an embedding encodes: all of the cube, or what geometries need of it."""
+    job, selection = prepared.job, prepared.selection
+    rows, columns = job.rows.axis, job.columns.axis
+    if selection.tiles is None or selection.patches_by_chunk is None:
+        sizes = product(_tile_sizes(rows), _tile_sizes(columns))
+        return Amounts(
+            pixels=rows.pixels * columns.pixels,
+            patches=rows.patches * columns.patches,
+            tiles={(height, width): m * n for (height, m), (width, n) in sizes},
+        )
+    spans = ([axis.tile_range(n) for n in range(axis.tiles)] for axis in (rows, columns))
+    heights, widths = ([stop - start for start, stop in ranges] for ranges in spans)
+    pixels = (
+        _pixels(job.rows, i) @ patches @ _pixels(job.columns, j)
+        for (i, j), patches in selection.patches_by_chunk.items()
+    )
+    return Amounts(
+        pixels=int(sum(pixels)),
+        patches=sum(int(patches.sum()) for patches in selection.patches_by_chunk.values()),
+        tiles=dict(Counter((heights[r], widths[c]) for r, c in selection.tiles.tolist())),
+    )
+
+
+def _pixels(axis: ChunkedAxis, index: int) -> npt.NDArray[np.int64]:
+    """Pixels of each patch of a chunk along an axis: fewer at the cube's end."""
+    starts = axis.axis.patch * np.arange(*axis.patch_range(index))
+    return np.minimum(axis.axis.patch, axis.axis.pixels - starts)
+
+
 def find_products(prepared: Prepared) -> dict[str, list[cost.Product]]:
     """List the products of an embedding in which nothing is missing."""
-    settings, spec = prepared.settings, prepared.spec
-    config = prepared.job.chunk.model.config
-    pixels = math.prod(spec.shape)
-    rows, columns = settings.rows, settings.columns
-    sizes = {
-        (height, width): m * n
-        for (height, m), (width, n) in product(_tile_sizes(rows), _tile_sizes(columns))
-    }
+    settings, config = prepared.settings, prepared.job.chunk.model.config
+    amounts = find_amounts(prepared)
+    pixel_dates = amounts.pixels * len(prepared.moments)
     return {
-        "temporal": cost.temporal_products(config, pixels * len(prepared.moments), pixels),
+        "temporal": cost.temporal_products(config, pixel_dates, amounts.pixels),
         "spatial": cost.spatial_products(
             config,
-            rows.patches * columns.patches,
-            rows.patch**2,
+            amounts.patches,
+            settings.rows.patch**2,
             last_block=settings.map_mode == "grid",
         ),
         "tile": [
             each
-            for (height, width), tiles in sizes.items()
+            for (height, width), tiles in amounts.tiles.items()
             for each in cost.tile_products(
                 config, tiles, height * width, all_patches=settings.map_mode != "tile"
             )
@@ -71,7 +106,8 @@ def estimate_memory(prepared: Prepared, threads: int) -> int:
     job, chunk, source = prepared.job, prepared.job.chunk, prepared.values
     width = chunk.model.config.width
     rows, columns = (max(sizes) for sizes in prepared.work)
-    values = len(prepared.spec.dates) * len(BANDS) * source.dtype.itemsize
+    dates = prepared.spec.dates if prepared.used is None else prepared.used
+    values = len(dates) * len(BANDS) * source.dtype.itemsize
     block = math.prod(max(sizes) for sizes in source.chunks[2:])
     taken = INPUT_COPIES * values * max(rows * columns, block)
     high, wide = max(job.rows.patch_chunks), max(job.columns.patch_chunks)

@@ -4,30 +4,35 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import dask.array as da
 import numpy as np
 
 from ._warn import warn
-from .embed import build
+from .embed import build_empty
 from .errors import ScaleError, StoreError, WeightsError
 from .guard import Failed
 from .labels import weights_attrs
 from .layout import chunk_name, finish, is_laid_out, lay_out
 from .manifest import Manifest
+from .packing import Packed, Packing, with_numbers
 from .prepare import Prepared
 from .progress import progress_bar
 from .regions import RegionGrid, waves
 from .report import FailedRegion, StoreReport
 from .runs import Stop, find_scheduler, run
+from .sections import section, tasks_per_region
 from .statistics import WAVE_TASKS, with_statistics
 from .storage import Place
-from .writing import Writer, fitted, write_regions
+from .writing import Writer, write_regions
 
 __all__ = ["fill"]
+
+MUCH_CLIPPED = 0.001
+"""Share of values out of range that is worth a warning."""
 
 
 def fill(
     prepared: Prepared,
+    packing: Packing,
     place: Place,
     job: dict[str, Any],
     retries: int,
@@ -39,8 +44,8 @@ def fill(
 
     Parameters
     ----------
-    prepared
-        What to embed.
+    prepared, packing
+        What to embed, and what becomes of it.
     place, job
         A store, and the job it was begun with.
     retries, skip, regions, progress
@@ -57,12 +62,16 @@ def fill(
         prepared = with_statistics(
             prepared, manifest, scheduler, retries=retries, skip=skip, progress=progress
         )
-        result = build(prepared)
+        packed = with_numbers(
+            packing, prepared, manifest, scheduler, retries=retries, skip=skip, progress=progress
+        )
         if not is_laid_out(place):
-            lay_out(place, result, grid)
+            empty = build_empty(packing.prepared(prepared))
+            lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
         work = _Work(
-            data=fitted(result.data, grid),
-            writer=Writer(place=place, grid=grid),
+            prepared=packing.prepared(prepared),
+            packed=packed,
+            writer=Writer(place=place, grid=grid, quantization=packed.quantization),
             scheduler=scheduler,
             retries=retries,
             skip=skip,
@@ -75,8 +84,11 @@ def fill(
     after = manifest.done(grid)
     listed = tuple(_failed_region(failed[n], n, job, grid) for n in sorted(failed))
     _note(listed, manifest, grid, after)
+    clipped = None
     if len(after) == len(grid):
-        finish(place, weights_attrs(prepared.job.chunk.model.source))
+        said = weights_attrs(prepared.job.chunk.model.source)
+        clipped = None if packing.quantize is None else _clipped(place, manifest, grid)
+        finish(place, said if clipped is None else {**said, "quantization_clipped": clipped})
     if listed:
         warn(
             f"{len(listed)} of {len(asked)} regions could not be computed or written and are NaN "
@@ -89,14 +101,29 @@ def fill(
         done=len(after),
         written=len(after.intersection(missing)),
         failed=listed,
+        clipped=clipped,
     )
+
+
+def _clipped(place: Place, manifest: Manifest, grid: RegionGrid) -> float:
+    """Share of a complete map that was out of the range of its codes."""
+    values, clipped = manifest.coded(grid)
+    share = clipped / max(values, 1)
+    if share > MUCH_CLIPPED:
+        warn(
+            f"{share:.2%} of the values of {place} were beyond the range of quantize= and are at "
+            "its end: the map goes farther than what the range was taken from. Where that matters, "
+            'begin anew with quantize="int8", or with the range of another store.'
+        )
+    return share
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
     """What all waves have in common."""
 
-    data: da.Array
+    prepared: Prepared
+    packed: Packed
     writer: Writer
     scheduler: Any
     retries: int
@@ -105,7 +132,7 @@ class _Work:
     def do(self, regions: list[int], bar: Any) -> dict[int, Failed]:
         """Write regions in waves, and return those that failed."""
         grid = self.writer.grid
-        limit = max(1, WAVE_TASKS * len(grid) // max(1, len(self.data.dask)))
+        limit = max(1, WAVE_TASKS // tasks_per_region(self.prepared, grid))
         failed: dict[int, Failed] = {}
         seen = False
         for wave in waves(grid, regions, limit):
@@ -114,6 +141,7 @@ class _Work:
 
     def _wave(self, wave: list[int], failed: dict[int, Failed], seen: bool, bar: Any) -> bool:
         manifest = Manifest(place=self.writer.place)
+        data = self.packed.reduced(section(self.prepared, self.writer.grid, wave))
 
         def done(key: Any, value: Any) -> None:
             nonlocal seen
@@ -136,7 +164,7 @@ class _Work:
 
         try:
             run(
-                write_regions(self.data, self.writer, wave),
+                write_regions(data, self.writer, wave),
                 self.scheduler,
                 retries=self.retries,
                 fatal=lambda one: not self.skip or isinstance(one.error, WeightsError),

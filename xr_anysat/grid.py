@@ -16,7 +16,7 @@ from rioxarray.exceptions import RioXarrayError
 
 from .corners import CORNERS, at_corners
 
-__all__ = ["Grid", "find_grid", "spatial_dims"]
+__all__ = ["Grid", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
 
 GSD_STEP = 10
 """Metres: AnySat's Sentinel-2 resolution is a multiple of it."""
@@ -80,7 +80,7 @@ def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid |
         )
         return None
     y_dim, x_dim = dims
-    crs = _find_crs(cube, faults)
+    crs = find_crs(cube, faults)
     transform = _declared_transform(cube)
     if transform is not None and _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
         _refuse_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, faults)
@@ -129,7 +129,8 @@ def spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
         return None
 
 
-def _find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
+def find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
+    """Find the CRS, or add to the faults that there is none."""
     try:
         found: Any = cube.rio.crs
         if found is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
@@ -287,7 +288,7 @@ def _middle(y: _Line, x: _Line) -> tuple[float, float]:
     return (x.low + x.high) / 2, (y.low + y.high) / 2
 
 
-def _degrees(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float]:
+def degrees(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float]:
     """Longitude and latitude of a point (x, y)."""
     lon, lat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*point)
     return float(lon), float(lat)
@@ -300,7 +301,7 @@ def _repair(crs: pyproj.CRS, point: tuple[float, float]) -> str:
         target = crs.to_authority()
     if target is None:
         try:
-            lon, lat = _degrees(crs, point)
+            lon, lat = degrees(crs, point)
         except ProjError:
             lon, lat = math.nan, math.nan
         zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
@@ -308,17 +309,25 @@ def _repair(crs: pyproj.CRS, point: tuple[float, float]) -> str:
     return f'cube.odc.reproject("{":".join(target)}", resolution=10)'
 
 
-def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[str]) -> None:
+def ground_scale(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float] | None:
+    """Metres of the map to a metre on the ground at a point (x, y), shortest and longest.
+
+    The axes of Tissot's ellipse: equal in a conformal projection, far apart in others. None where
+    PROJ does not know them.
+    """
     try:
-        factors = pyproj.Proj(crs).get_factors(*_degrees(crs, _middle(y, x)))
+        factors = pyproj.Proj(crs).get_factors(*degrees(crs, point))
     except ProjError:
+        return None
+    low, high = sorted((float(factors.tissot_semimajor), float(factors.tissot_semiminor)))
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low > 0 else None
+
+
+def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[str]) -> None:
+    found = ground_scale(crs, _middle(y, x))
+    if found is None or max(abs(scale - 1) for scale in found) <= STRETCH_TOLERANCE:
         return
-    # The two axes of Tissot's ellipse: equal in a conformal projection, far apart in others.
-    axes = sorted((float(factors.tissot_semimajor), float(factors.tissot_semiminor)))
-    if not all(map(math.isfinite, axes)) or min(axes) <= 0:
-        return
-    if max(abs(scale - 1) for scale in axes) <= STRETCH_TOLERANCE:
-        return
+    axes = list(found)
     if axes[1] / axes[0] - 1 <= STRETCH_TOLERANCE:
         axes = [math.sqrt(axes[0] * axes[1])]
     scales = " and ".join(f"{scale:.3g}" for scale in axes)

@@ -87,7 +87,11 @@ class Block(NamedTuple):
 
 
 def encode_chunk(
-    values: Array, mask: Bools | None, stats: npt.NDArray[np.float64] | None, spec: ChunkSpec
+    values: Array,
+    mask: Bools | None,
+    stats: npt.NDArray[np.float64] | None,
+    spec: ChunkSpec,
+    wanted: Bools | None = None,
 ) -> Encoded:
     """Encode the pixels and patches of a chunk.
 
@@ -101,6 +105,8 @@ def encode_chunk(
         (2, 10), where the normalisation has no numbers of its own.
     spec
         The rest.
+    wanted
+        (rows, columns) bool, the patches to encode, or None for all; the others are as missing.
 
     Raises
     ------
@@ -110,6 +116,8 @@ def encode_chunk(
     height, width = values.shape[2:]
     valid = valid_dates(values, mask, spec.nodata)
     check_scale(values, valid, spec.normalization, stats)
+    if wanted is not None:
+        valid &= np.kron(wanted, np.ones((spec.patch, spec.patch), dtype=bool))[:height, :width]
     if spec.groups is not None:
         values, valid = composite(values, valid, spec.groups)
     how = spec.normalization

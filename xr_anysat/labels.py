@@ -20,7 +20,9 @@ from .weights import PUBLISHED, WeightsSource, digest_of
 
 __all__ = [
     "FEATURE_DIM",
+    "LONG_NAME",
     "label_map",
+    "label_pixels",
     "label_vectors",
     "provenance",
     "result_geobox",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 FEATURE_DIM = "feature"
+LONG_NAME = "AnySat embedding"
 
 
 def result_geobox(spec: CubeSpec, mode: str, rows: Axis, columns: Axis) -> GeoBox:
@@ -50,7 +53,22 @@ def result_geobox(spec: CubeSpec, mode: str, rows: Axis, columns: Axis) -> GeoBo
 def label_map(
     data: Any, geobox: GeoBox, spec: CubeSpec, cube: xr.DataArray, attrs: Mapping[str, Any]
 ) -> xr.DataArray:
-    """Name the axes of a (feature, y, x) array in the cube's own order.
+    """Name the axes of a (feature, y, x) array in the cube's own order."""
+    return _label(data, (FEATURE_DIM, "y", "x"), _place(geobox, spec, cube), attrs)
+
+
+def label_pixels(
+    data: Any, name: str, spec: CubeSpec, cube: xr.DataArray, attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    """Name the axes of (y, x) values of the cube's pixels, in its own order."""
+    coords = _place(spec.geobox, spec, cube)
+    result = xr.DataArray(data, dims=("y", "x"), name=name, coords=coords, attrs=attrs)
+    result.encoding["grid_mapping"] = "spatial_ref"
+    return result
+
+
+def _place(geobox: GeoBox, spec: CubeSpec, cube: xr.DataArray) -> dict[Any, Any]:
+    """Coordinates of a north-up grid, in the cube's own order.
 
     Where the result has the cube's own pixels, it has the very coordinates of the cube, so that
     the two align, unless these are of corners; and its `spatial_ref` has the value of the cube's
@@ -66,7 +84,7 @@ def label_map(
         for name, dim in (("y", spec.y_dim), ("x", spec.x_dim)):
             if dim in cube.coords:
                 coords[name] = (name, cube[dim].values, coords[name].attrs)
-    return _label(data, (FEATURE_DIM, "y", "x"), coords, attrs)
+    return coords
 
 
 def label_vectors(
@@ -129,7 +147,7 @@ def provenance(
     parts = ["patch", "subpatch"] if settings.map_mode == "grid" else [settings.map_mode]
     attrs: dict[str, Any] = {
         "parts": parts,
-        "long_name": "AnySat embedding",
+        "long_name": LONG_NAME,
         "mode": settings.mode,
         "xr_anysat_version": __version__,
         "model": f"AnySat {model.size}",
@@ -143,7 +161,8 @@ def provenance(
         "gsd_m": float(spec.gsd),
         "normalization": how.name,
         "bands": [str(label) for label in spec.band_labels],
-        "dates": np.datetime_as_string(moments, unit="s").tolist(),
+        # one string: of a list of one, NetCDF makes a string, and GeoTIFF of any list
+        "dates": " ".join(np.datetime_as_string(moments, unit="s").tolist()),
     }
     if how.mean is not None and how.std is not None:
         attrs["normalization_mean"] = list(how.mean)

@@ -8,10 +8,13 @@ import json
 from typing import Any
 
 import dask.array as da
+import numpy as np
 import xarray as xr
 
+from .conventions import convention_attrs
 from .errors import StoreError
 from .manifest import ARRAY, FOLDER, Manifest
+from .quantize import MISSING
 from .regions import RegionGrid
 from .storage import Place
 
@@ -24,24 +27,40 @@ PARTIAL = ".partial"
 """End of the names of files that Zarr's store of local files had begun when it was killed."""
 
 
-def lay_out(place: Place, result: xr.DataArray, grid: RegionGrid) -> None:
-    """Write coordinates, attributes and the description of the map, and no chunk of it."""
+def lay_out(place: Place, result: xr.DataArray, grid: RegionGrid, beside: xr.Dataset) -> None:
+    """Write coordinates, attributes and the description of the map, and no chunk of it.
+
+    Parameters
+    ----------
+    place, grid
+        Where, and how it is cut.
+    result
+        The map, whose values are not computed.
+    beside
+        Further variables; with a `scale` among them, the map is one of codes.
+    """
     from zarr.storage import MemoryStore
 
-    template = result.copy(data=da.zeros(grid.shape, dtype=result.dtype, chunks=grid.shards))
+    coded = "scale" in beside
+    dtype = np.dtype("int8") if coded else result.dtype
+    # in one chunk: xarray would make a task for each, of which a large map has a million
+    template = result.copy(data=da.zeros(grid.shape, dtype=dtype, chunks=-1))
     template.attrs["complete"] = 0  # no bool: NetCDF has none
+    if coded:
+        template.attrs["long_name"] += ", in codes of one byte"
     template.encoding = {
         **result.encoding,
         "chunks": grid.chunks,
         "shards": grid.shards,
+        "_FillValue": np.int8(MISSING) if coded else result.encoding["_FillValue"],
     }
     objects: dict[str, Any] = {}
-    template.to_dataset(name=ARRAY).to_zarr(
-        MemoryStore(objects), compute=False, consolidated=False, zarr_format=3
-    )
+    dataset = template.to_dataset(name=ARRAY).merge(beside, compat="override", join="exact")
+    dataset.attrs = convention_attrs(template, dtype)
+    dataset.to_zarr(MemoryStore(objects), compute=False, consolidated=False, zarr_format=3)
     made = {name: found.to_bytes() for name, found in objects.items()}
     about = {name: json.loads(made[name]) for name in made if name.endswith(ROOT)}
-    about[f"{ARRAY}/{ROOT}"]["fill_value"] = "NaN"  # what is not computed yet
+    about[f"{ARRAY}/{ROOT}"]["fill_value"] = MISSING if coded else "NaN"  # what is not computed yet
     arrays = {name.removesuffix(f"/{ROOT}"): about[name] for name in sorted(about) if name != ROOT}
     about[ROOT]["consolidated_metadata"] = {
         "kind": "inline",

@@ -16,7 +16,7 @@ names and the descriptions, so that the same call gives the same keys.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import compress, product
 from typing import Any
 
 import dask.array as da
@@ -26,56 +26,17 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from .inference import ChunkSpec, Encoded, encode_chunk
-from .tiling import ChunkedAxis, Overlap
+from .inference import Encoded, encode_chunk
+from .jobs import Job, JobPart
+from .selection import ALL, Selection
+from .tiling import ChunkedAxis, Overlap, Part
 from .windows import TileSums, WindowSpec, encode_window
 
-__all__ = ["Job", "embed_array"]
+__all__ = ["Job", "JobPart", "embed_array"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 Tasks = dict[Key, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """An embedding to be built.
-
-    Parameters
-    ----------
-    mode
-        "grid", "patch" or "tile".
-    rows, columns
-        The cube's axes and their chunks.
-    chunk
-        How pixels are encoded.
-    patch_size
-        Metres.
-    """
-
-    mode: str
-    rows: ChunkedAxis
-    columns: ChunkedAxis
-    chunk: ChunkSpec
-    patch_size: float
-
-    @property
-    def channels(self) -> int:
-        """Channels of a token (D)."""
-        return self.chunk.model.config.width
-
-    @property
-    def out_chunks(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Chunks of the (feature, y, x) result."""
-        if self.mode == "grid":  # context and local halves apart
-            return (self.channels,) * 2, self.rows.chunks, self.columns.chunks
-        if self.mode == "patch":
-            return (self.channels,), self.rows.patch_chunks, self.columns.patch_chunks
-        rows, columns = (
-            tuple(len(axis.tiles_of(index)) for index in _with_tiles(axis))
-            for axis in (self.rows, self.columns)
-        )
-        return (self.channels,), rows, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,66 +52,92 @@ class Place:
 
 
 def embed_array(
-    values: da.Array, mask: da.Array | None, stats: da.Array | None, job: Job
+    values: da.Array,
+    mask: da.Array | None,
+    stats: da.Array | None,
+    job: Job,
+    part: JobPart | None = None,
+    selection: Selection = ALL,
 ) -> da.Array:
-    """Embedding of a cube as a lazy (feature, y, x) array.
+    """Embedding of a cube, or of a part of one, as a lazy (feature, y, x) array.
 
     Parameters
     ----------
     values
-        (T, 10, y, x), one chunk along dates and bands, in space cut as the job says.
+        (T, 10, y, x), one chunk along dates and bands, in space cut as the job says; of a part,
+        the chunks whose pixels it needs.
     mask
         (T, y, x) bool, cut alike.
     stats
         (2, 10), where the normalisation needs them.
     job
         What to build.
+    part
+        How much of it; all of it by default.
+    selection
+        Which cells of it, with what they need: the others are NaN, or what tiles that are needed
+        anyway say about them. Not for "grid".
     """
+    part = part or job.whole
+    encoded = list(filter(selection.has_patches, part.encoded))
+    some = [] if selection.cells is None else [selection.cells]
     parents: list[Any] = [array for array in (values, mask, stats) if array is not None]
-    token = tokenize(job, *(array.name for array in parents))
-    cells = list(product(range(len(job.rows.chunks)), range(len(job.columns.chunks))))
+    token = tokenize(job, part, *(array.name for array in parents), *some)
+    top, left = part.rows.pixels[0], part.columns.pixels[0]
     encode = f"anysat-encode-{token}"
     tasks: Tasks = {
         (encode, i, j): (
             encode_chunk,
-            (values.name, 0, 0, i, j),
-            None if mask is None else (mask.name, 0, i, j),
+            (values.name, 0, 0, i - top, j - left),
+            None if mask is None else (mask.name, 0, i - top, j - left),
             None if stats is None else (stats.name, 0, 0),
             job.chunk,
+            *([selection.patches_of((i, j))] if some else []),
         )
-        for i, j in cells
+        for i, j in encoded
     }
     graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
-    tokens, graph = _add_field(graph, encode, "tokens", cells, token)
+    tokens, graph = _add_field(graph, encode, "tokens", encoded, token)
 
     turns = f"anysat-turns-{token}"
-    graph = _add(graph, turns, dict(_turn_tasks(turns, cells)), [])
+    graph = _add(graph, turns, dict(_turn_tasks(turns, part.cells)), [])
     tiles = f"anysat-tiles-{token}"
-    graph = _add(graph, tiles, dict(_tile_tasks(tiles, tokens, job)), [tokens])
+    graph = _add(graph, tiles, dict(_tile_tasks(tiles, tokens, job, part, selection)), [tokens])
     out = f"anysat-{job.mode}-{token}"
     if job.mode == "tile":
-        graph = _add(graph, out, dict(_whole_tile_tasks(out, tiles, job)), [tiles])
+        tasks = dict(_whole_tile_tasks(out, tiles, job, part, selection))
+        graph = _add(graph, out, tasks, [tiles])
     else:
         patches = out if job.mode == "patch" else f"anysat-patches-{token}"
         parts = f"anysat-parts-{token}"
-        graph = _add(graph, parts, dict(_part_tasks(parts, tiles, job)), [tiles])
-        tasks = dict(_patch_tasks(patches, parts, turns, job))
+        tasks = dict(_part_tasks(parts, tiles, job, part, selection))
+        graph = _add(graph, parts, tasks, [tiles])
+        tasks = dict(_patch_tasks(patches, parts, turns, job, part, selection))
         graph = _add(graph, patches, tasks, [parts, turns])
         if job.mode == "grid":
             # A pixel's place in the result waits for the neighbours' tiles; only `seen`, and not
             # the large sub-patch tokens, is kept until then.
-            seen, graph = _add_field(graph, encode, "seen", cells, token)
-            tasks = dict(_pixel_tasks(out, patches, seen, encode, cells, job))
+            seen, graph = _add_field(graph, encode, "seen", part.cells, token)
+            tasks = dict(_pixel_tasks(out, patches, seen, encode, job, part))
             graph = _add(graph, out, tasks, [patches, seen, encode])
-    return da.Array(graph, out, job.out_chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
+    features, rows, columns = job.out_chunks
+    chunks = features, rows[slice(*part.rows.result)], columns[slice(*part.columns.result)]
+    return da.Array(graph, out, chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
 
 
-def _tile_tasks(name: str, tokens: str, job: Job) -> Iterator[tuple[Key, Any]]:
+def _tile_tasks(
+    name: str, tokens: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
     shared = _Shared()
-    rows, columns = (list(_windows(axis)) for axis in (job.rows, job.columns))
+    rows, columns = list(_windows(job.rows, part.rows)), list(_windows(job.columns, part.columns))
     for row, column in product(rows, columns):
+        chunk = (row.index, column.index)
+        if not selection.has_tiles(chunk):
+            continue
         overlaps = (row.overlaps, column.overlaps)
-        keys = [(tokens, r.index, c.index) for r, c in product(*overlaps)]
+        seen = [(r.index, c.index) for r, c in product(*overlaps)]
+        there = list(map(selection.has_patches, seen))
+        keys = [(tokens, *other) for other in compress(seen, there)]
         spec = WindowSpec(
             model=job.chunk.model,
             patch_size=job.patch_size,
@@ -159,9 +146,10 @@ def _tile_tasks(name: str, tokens: str, job: Job) -> Iterator[tuple[Key, Any]]:
             tile=job.rows.axis.tile,
             blended=job.rows.axis.overlapping,
             whole_tiles=job.mode == "tile",
+            chosen=selection.tiles_of(chunk),
         )
-        place = shared(_place(overlaps, (row.patches, column.patches)))
-        yield (name, row.index, column.index), (_window_tiles, keys, place, shared(spec))
+        place = shared(_place(overlaps, (row.patches, column.patches), there))
+        yield (name, *chunk), (_window_tiles, keys, place, shared(spec))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +162,11 @@ class _Window:
     overlaps: tuple[Overlap, ...]
 
 
-def _windows(axis: ChunkedAxis) -> Iterator[_Window]:
+def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
     """Give the window of each chunk that a tile begins in."""
-    for index in _with_tiles(axis):
+    for index in range(*part.tiles):
+        if not axis.tiles_of(index):
+            continue
         start, stop = axis.window_of(index)
         ranges = (axis.axis.tile_range(tile) for tile in axis.tiles_of(index))
         yield _Window(
@@ -185,10 +175,6 @@ def _windows(axis: ChunkedAxis) -> Iterator[_Window]:
             tiles=tuple((low - start, high - start) for low, high in ranges),
             overlaps=axis.overlaps((start, stop)),
         )
-
-
-def _with_tiles(axis: ChunkedAxis) -> list[int]:
-    return [index for index in range(len(axis.chunks)) if axis.tiles_of(index)]
 
 
 def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, Any]]:
@@ -204,35 +190,48 @@ def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, 
         before = (name, i, j)
 
 
-def _part_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
+def _part_tasks(
+    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
     """Take apart what the tiles of a chunk say about each chunk that they see.
 
     So the sums of a whole window need not wait for the last of its neighbours.
     """
     shared = _Shared()
-    rows, columns = (list(_seen_from(axis)) for axis in (job.rows, job.columns))
+    rows = list(_seen_from(job.rows, part.rows))
+    columns = list(_seen_from(job.columns, part.columns))
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
-        area = shared((row, column))
-        yield (name, i, j, to_row, to_column), (_part, (tiles, i, j), area)
+        if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
+            area = shared((row, column))
+            yield (name, i, j, to_row, to_column), (_part, (tiles, i, j), area)
 
 
-def _seen_from(axis: ChunkedAxis) -> Iterator[tuple[int, int, tuple[int, int]]]:
+def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[int, int]]]:
     """Chunk with tiles, chunk that they see, and where in their window."""
-    for index in range(len(axis.chunks)):
+    for index in range(*part.result):
         for overlap in axis.contributions(index):
             yield overlap.index, index, overlap.source
 
 
-def _patch_tasks(name: str, parts: str, turns: str, job: Job) -> Iterator[tuple[Key, Any]]:
+def _patch_tasks(
+    name: str, parts: str, turns: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
     shared = _Shared()
-    rows = [job.rows.contributions(i) for i in range(len(job.rows.chunks))]
-    columns = [job.columns.contributions(j) for j in range(len(job.columns.chunks))]
+    rows = [(i, job.rows.contributions(i)) for i in range(*part.rows.result)]
+    columns = [(j, job.columns.contributions(j)) for j in range(*part.columns.result)]
     dtype = job.chunk.dtype if job.mode == "patch" else "float32"
-    for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
-        keys = [(parts, r.index, c.index, i, j) for r, c in product(row, column)]
+    for (i, row), (j, column) in product(rows, columns):
+        ranges = (job.rows.patch_range(i), job.columns.patch_range(j))
+        if not selection.has_results((i, j)):
+            shape = (job.channels, *(stop - start for start, stop in ranges))
+            yield (name, 0, *part.at(i, j)), (_nothing, shape, dtype)
+            continue
+        seen = [(r.index, c.index) for r, c in product(row, column)]
+        there = list(map(selection.has_tiles, seen))
+        keys = [(parts, *chunk, i, j) for chunk in compress(seen, there)]
         whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
-        place = shared(_place(whole, (job.rows.patch_range(i), job.columns.patch_range(j))))
-        yield (name, 0, i, j), (_patch_block, keys, place, dtype, (turns, i, j))
+        place = shared(_place(whole, ranges, there))
+        yield (name, 0, *part.at(i, j)), (_patch_block, keys, place, dtype, (turns, i, j))
 
 
 def _whole(overlap: Overlap) -> Overlap:
@@ -242,31 +241,40 @@ def _whole(overlap: Overlap) -> Overlap:
 
 
 def _pixel_tasks(
-    name: str, patches: str, seen: str, encode: str, cells: list[tuple[int, int]], job: Job
+    name: str, patches: str, seen: str, encode: str, job: Job, part: JobPart
 ) -> Iterator[tuple[Key, Any]]:
     """Context and local halves apart, so that the local one need not wait for its neighbours."""
-    for i, j in cells:
+    for i, j in part.cells:
+        at = part.at(i, j)
         yield (
-            (name, 0, i, j),
-            (_pixel_block, (patches, 0, i, j), (seen, i, j), job.chunk.patch, job.chunk.dtype),
+            (name, 0, *at),
+            (_pixel_block, (patches, 0, *at), (seen, i, j), job.chunk.patch, job.chunk.dtype),
         )
-        yield (name, 1, i, j), (_field, (encode, i, j), "sub")
+        yield (name, 1, *at), (_field, (encode, i, j), "sub")
 
 
-def _whole_tile_tasks(name: str, tiles: str, job: Job) -> Iterator[tuple[Key, Any]]:
-    rows, columns = _with_tiles(job.rows), _with_tiles(job.columns)
+def _whole_tile_tasks(
+    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
+    rows = job.rows.with_tiles[slice(*part.rows.result)]
+    columns = job.columns.with_tiles[slice(*part.columns.result)]
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
-        yield (name, 0, row, column), (_features_first, (tiles, i, j), job.chunk.dtype)
+        if selection.has_tiles((i, j)):
+            yield (name, 0, row, column), (_features_first, (tiles, i, j), job.chunk.dtype)
+        else:
+            shape = (job.channels, len(job.rows.tiles_of(i)), len(job.columns.tiles_of(j)))
+            yield (name, 0, row, column), (_nothing, shape, job.chunk.dtype)
 
 
 def _place(
     overlaps: tuple[Sequence[Overlap], Sequence[Overlap]],
     ranges: tuple[tuple[int, int], tuple[int, int]],
+    there: Sequence[bool],
 ) -> Place:
-    """Keys do not matter to a place, so that alike chunks share one."""
+    """Keys do not matter to a place, so that alike chunks share one; `there` says which exist."""
     rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
     return Place(
-        blocks=tuple(product(rows, columns)),
+        blocks=tuple(compress(product(rows, columns), there)),
         shape=(ranges[0][1] - ranges[0][0], ranges[1][1] - ranges[1][0]),
     )
 
@@ -323,6 +331,10 @@ def _assemble(blocks: list[Array], place: Place) -> Array:
 
 def _slices(row: tuple[int, int], column: tuple[int, int]) -> tuple[slice, slice]:
     return slice(*row), slice(*column)
+
+
+def _nothing(shape: tuple[int, ...], dtype: str) -> Array:
+    return np.full(shape, np.nan, dtype=dtype)
 
 
 def _turn(before: None) -> None:

@@ -1,7 +1,8 @@
 """Band statistics of a lazy cube, and the order of the two passes that need them."""
 
+import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import dask.array as da
@@ -15,13 +16,19 @@ from dask.typing import Key
 from .chunking import rechunk
 from .normalize import band_moments, merge_moments, moments_to_stats, valid_dates
 
-__all__ = ["after", "block_moments", "lazy_moments", "merged", "stats_of"]
+__all__ = ["after", "block_moments", "lazy_moments", "merged", "sampled", "stats_of"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 MERGE_EVERY = 16
 """Partial statistics merged at once."""
+
+SAMPLE_WINDOWS = 4, 16
+"""Windows of a sample along an axis: fewer would be chance, more would be many tasks."""
+
+SAMPLE_LENGTH = 256
+"""Pixels that a window may have along an axis where more windows are to be had."""
 
 
 def block_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
@@ -58,6 +65,37 @@ def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, .
     parents: list[Any] = [parts]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
     return da.Array(graph, name, ((3,), parts.chunks[1]), meta=np.empty((0, 0)))
+
+
+def sampled(array: da.Array, share: float) -> da.Array:
+    """Cut windows out of the last two axes of an array, in all at least a share of its pixels."""
+    for axis in (array.ndim - 2, array.ndim - 1):
+        before = (slice(None),) * axis
+        windows = sample_windows(array.shape[axis], math.sqrt(share))
+        array = da.concatenate([array[(*before, slice(*w))] for w in windows], axis=axis)
+    return array
+
+
+def sample_windows(length: int, share: float) -> list[tuple[int, int]]:
+    """Lay windows on an axis: one in the middle of each of as many equal parts of it.
+
+    Parameters
+    ----------
+    length
+        Pixels of the axis.
+    share
+        Of its pixels, above 0 to 1.
+    """
+    pixels = math.ceil(share * length)
+    fewest, most = (min(number, pixels) for number in SAMPLE_WINDOWS)
+    count = min(max(fewest, math.ceil(pixels / SAMPLE_LENGTH)), most)
+    edges = [part * length // count for part in range(count + 1)]
+    size = math.ceil(pixels / count)
+    windows = []
+    for low, high in pairwise(edges):
+        start = low + max(0, high - low - size) // 2
+        windows.append((start, min(start + size, high)))
+    return windows
 
 
 def merged(parts: Sequence[Array]) -> Array:

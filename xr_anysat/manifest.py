@@ -6,6 +6,7 @@ these go with it.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,12 +25,13 @@ from .report import FailedRegion
 from .storage import Place
 from .weights import PUBLISHED, WeightsSource
 
-__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "done_record"]
+__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "digest", "done_record"]
 
 ARRAY = "embedding"
 FOLDER = f"{ARRAY}/progress"
 JOB = f"{FOLDER}/job.json"
 STATISTICS = f"{FOLDER}/statistics.json"
+PACKING = f"{FOLDER}/packing.json"
 DONE = f"{FOLDER}/done/"
 FAILED = f"{FOLDER}/failed/"
 
@@ -65,6 +67,26 @@ class Manifest:
         """Keep these numbers, unless there are some; return those that are there."""
         found = self.place.claim_json(STATISTICS, numbers)
         return found if isinstance(found, dict) else numbers
+
+    def packing(self) -> dict[str, Any] | None:
+        """Numbers that the embedding is reduced and quantized with, once they are fitted."""
+        found = self.place.read_json(PACKING)
+        return found if isinstance(found, dict) else None
+
+    def keep_packing(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """Keep these numbers, unless there are some; return those that are there."""
+        found = self.place.claim_json(PACKING, numbers)
+        return found if isinstance(found, dict) else numbers
+
+    def coded(self, grid: RegionGrid) -> tuple[int, int]:
+        """Add up what complete regions say of their codes: values, and those out of range."""
+        names = [f"{DONE}{grid.name(region)}.json" for region in sorted(self.done(grid))]
+        values = clipped = 0
+        for found in self.place.read_each(names):
+            with suppress(TypeError, ValueError, KeyError):  # torn
+                record = json.loads(found or b"{}")
+                values, clipped = values + record["values"], clipped + record["clipped"]
+        return values, clipped
 
     def done(self, grid: RegionGrid) -> set[int]:
         """List the regions that are complete: that their object is there says it."""
@@ -105,18 +127,21 @@ class Manifest:
                 yield grid.number(name.removeprefix(folder).removesuffix(".json"))
 
 
-def done_record(grid: RegionGrid, region: int) -> tuple[str, dict[str, Any]]:
-    """Name and contents of the object that says that a region is complete."""
+def done_record(grid: RegionGrid, region: int, coded: dict[str, int]) -> tuple[str, dict[str, Any]]:
+    """Name and contents of the object that says that a region is complete, with its codes."""
     rows, columns = grid.window(region)
     value = {
         "region": region,
         "rows": [rows.start, rows.stop],
         "columns": [columns.start, columns.stop],
+        **coded,
     }
     return f"{DONE}{grid.name(region)}.json", value
 
 
-def describe(prepared: Prepared, grid: RegionGrid, mask: Any) -> dict[str, Any]:
+def describe(
+    prepared: Prepared, grid: RegionGrid, mask: Any, packing: dict[str, Any]
+) -> dict[str, Any]:
     """Describe a job, in JSON: what its numbers follow from, as far as it can be compared.
 
     The values of a cube in memory are compared by a digest. Those of a lazy cube are not: they
@@ -130,6 +155,8 @@ def describe(prepared: Prepared, grid: RegionGrid, mask: Any) -> dict[str, Any]:
         The map's regions, which are laid once and are no part of the comparison.
     mask
         As the user gave it.
+    packing
+        Options of what becomes of the embedding before it is stored.
     """
     settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
     how = chunk.normalization
@@ -152,7 +179,7 @@ def describe(prepared: Prepared, grid: RegionGrid, mask: Any) -> dict[str, Any]:
             "nodata": [str(value) for value in spec.nodata],
             "bands": [str(label) for label in spec.band_labels],
             "dates": list(spec.dates),
-            "values": _digest(canonical(prepared.array, spec)) if known else None,
+            "values": digest(canonical(prepared.array, spec)) if known else None,
         },
         "options": {
             "mode": settings.mode,
@@ -160,11 +187,12 @@ def describe(prepared: Prepared, grid: RegionGrid, mask: Any) -> dict[str, Any]:
             "tile_size": settings.tile_size,
             "overlap": settings.overlap,
             "input_prep": prepared.input_prep,
-            "frames": None if chunk.groups is None else [list(group) for group in chunk.groups],
+            "frames": prepared.groups,
             "day_of_year": list(chunk.day_of_year),
             "normalize": {"name": how.name, "numbers": numbers},
             "mask": _mask(mask),
             "dtype": settings.dtype,
+            **packing,
         },
         "model": {
             "size": model.size,
@@ -232,8 +260,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _digest(values: Any) -> str:
-    """Digest of an array, date by date: no copy of its size is made."""
+def digest(values: Any) -> str:
+    """Digest of an array, plane by plane: no copy of its size is made."""
     found = hashlib.blake2b(digest_size=16)
     for plane in values:
         found.update(np.ascontiguousarray(plane).data)
@@ -248,7 +276,7 @@ def _crs(crs: Any) -> str:
 def _mask(mask: Any) -> str | None:
     if not isinstance(mask, xr.DataArray):
         return None
-    return "lazy" if mask.chunks is not None else _digest(np.atleast_1d(mask.values))
+    return "lazy" if mask.chunks is not None else digest(np.atleast_1d(mask.values))
 
 
 def _weights(source: WeightsSource) -> str:

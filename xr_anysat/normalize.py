@@ -32,7 +32,13 @@ Bools = npt.NDArray[np.bool_]
 
 SCALE_RATIO = 200
 """Values that are so many times smaller (or larger) than the statistics' mean are on another
-scale: DN and reflectance differ by 10 000, and no scene is so dark or so bright."""
+scale: DN and reflectance differ by 10 000. Of six Sentinel-2 cubes, clouds, snow and shadows among
+them, 98 % of the values in 16 x 16 pixels of one date are below 508 to 18 075 DN, and the means of
+a cube are around 1100 to 4000: a factor of 17 at the most."""
+
+_BRIGHT_REFLECTANCE = 0.2
+"""Taken as typical where DN are divided: its limit, 10, lies as far above the brightest clouds in
+reflectance (1.8) as below the darkest water in DN (some 50)."""
 
 _SCALE_SAMPLE = 64
 """Fewest valid pixel-dates from which a scale is judged."""
@@ -232,7 +238,7 @@ def check_scale(
         _check_known(numbers, how)
         typical = float(np.median(numbers[0]))
     else:
-        typical = DN_PER_REFLECTANCE / 10
+        typical = DN_PER_REFLECTANCE * _BRIGHT_REFLECTANCE
     step = max(1, math.isqrt(valid.size // _SCALE_SAMPLE_SIZE))
     _check_sample(values[..., ::step, ::step], valid[..., ::step, ::step], how, typical)
 
@@ -282,8 +288,11 @@ def _check_known(stats: npt.NDArray[np.float64], how: Normalization) -> None:
 def _check_sample(values: Array, valid: Bools, how: Normalization, typical: float) -> None:
     if typical <= 0 or valid.sum() < _SCALE_SAMPLE:
         return
-    bands = values.swapaxes(0, 1)[:, valid]
-    bright = float(np.quantile(bands, 0.98))
+    known = values.swapaxes(0, 1)[:, valid]
+    known = known[known != 0]  # zero is the same on every scale, or fill that nobody declared
+    if known.size < _SCALE_SAMPLE:
+        return
+    bright = float(np.quantile(known, 0.98))
     if 0 < bright < typical / SCALE_RATIO:
         found, needed = "far below", "reflectance (0..1) where DN are meant"
     elif bright > typical * SCALE_RATIO:

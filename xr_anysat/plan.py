@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import dask
@@ -12,11 +11,21 @@ import numpy as np
 from . import cost
 from .arguments import check_whole
 from .embed import prepare_as_embed
-from .estimates import estimate_memory, estimate_seconds, find_products
+from .estimates import estimate_memory, estimate_seconds, find_amounts, find_products
 from .labels import result_geobox
 from .prepare import Cube, Prepared
+from .tables import (
+    amount_text,
+    bytes_text,
+    duration_text,
+    html_list,
+    html_table,
+    sizes_text,
+    text_table,
+)
+from .unread import unread
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "plan_of"]
 
 _MANY_BLOCKS = 1_000_000
 """Dask's scheduler takes a fraction of a millisecond and about a kilobyte for each task."""
@@ -89,43 +98,39 @@ class Plan:
         """Floating-point operations: a multiply-add is two."""
         return 2 * sum(self.multiply_adds.values())
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values, as they are printed."""
         total = sum(self.multiply_adds.values())
         shares = ", ".join(
             f"{stage} {work / max(total, 1):.0%}" for stage, work in self.multiply_adds.items()
         )
         shape = ", ".join(f"{name}: {size}" for name, size in self.dims.items())
         rows = [
-            ("result", f"({shape}) {self.dtype}, {_bytes(self.nbytes)}"),
-            ("chunks of the cube", " x ".join(map(_sizes, self.chunks_in)) + " px"),
-            ("chunks at work", " x ".join(map(_sizes, self.chunks)) + " px"),
-            ("chunks of the result", " x ".join(map(_sizes, self.chunks_out))),
+            ("result", f"({shape}) {self.dtype}, {bytes_text(self.nbytes)}"),
+            ("chunks of the cube", " x ".join(map(sizes_text, self.chunks_in)) + " px"),
+            ("chunks at work", " x ".join(map(sizes_text, self.chunks)) + " px"),
+            ("chunks of the result", " x ".join(map(sizes_text, self.chunks_out))),
             ("reads of the cube", str(self.reads)),
             ("dates", str(self.dates)),
             ("patches", f"{self.patches:,}"),
             ("tiles", f"{self.tiles:,} of {self.tile_shape[0]} x {self.tile_shape[1]} patches"),
-            ("multiply-adds", f"{_amount(total)} ({shares})"),
-            ("memory", f"about {_bytes(self.memory)} in a worker of {self.threads} threads"),
+            ("multiply-adds", f"{amount_text(total)} ({shares})"),
+            ("memory", f"about {bytes_text(self.memory)} in a worker of {self.threads} threads"),
         ]
         if self.seconds is not None:
-            rows.append(("arithmetic", f"about {_duration(self.seconds)} on this machine alone"))
+            rows.append(
+                ("arithmetic", f"about {duration_text(self.seconds)} on this machine alone")
+            )
         return rows
 
     def __repr__(self) -> str:
-        lines = [f"<xr_anysat.Plan, mode {self.mode!r}>"]
-        lines += [f"  {name:21} {value}" for name, value in self._rows()]
+        lines = [f"<xr_anysat.Plan, mode {self.mode!r}>", *text_table(self.rows())]
         lines += [f"  - {advice}" for advice in self.advice]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(value)}</td></tr>"
-            for name, value in self._rows()
-        )
-        advice = "".join(f"<li>{escape(text)}</li>" for text in self.advice)
-        title = f"xr_anysat plan, mode {escape(self.mode)}"
-        return f"<table><caption>{title}</caption>{rows}</table><ul>{advice}</ul>"
+        table = html_table(f"xr_anysat plan, mode {self.mode}", self.rows())
+        return table + html_list(self.advice)
 
 
 def plan(
@@ -159,7 +164,11 @@ def plan(
     CubeError, OptionError, WeightsError
         As `embed` would.
     """
-    prepared = prepare_as_embed(cube, mode, options)
+    return plan_of(prepare_as_embed(unread(cube), mode, options), threads, calibrate=calibrate)
+
+
+def plan_of(prepared: Prepared, threads: int | None = None, *, calibrate: bool = False) -> Plan:
+    """Say what an embedding will take that has been prepared."""
     count = _threads() if threads is None else check_whole("threads", threads)
     settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
     config, rows, columns = chunk.model.config, settings.rows, settings.columns
@@ -176,6 +185,7 @@ def plan(
     elif prepared.geometries is not None:
         dims = {"geometry": len(prepared.geometries.shapes), **dims}
         chunks_out = ((dims["geometry"],), *chunks_out)
+    amounts = find_amounts(prepared)
     work = {stage: cost.total(found) for stage, found in find_products(prepared).items()}
     made = Plan(
         mode=settings.mode,
@@ -183,8 +193,8 @@ def plan(
         dtype=settings.dtype,
         nbytes=math.prod(dims.values()) * itemsize,
         dates=len(prepared.moments),
-        patches=rows.patches * columns.patches,
-        tiles=rows.tiles * columns.tiles,
+        patches=amounts.patches,
+        tiles=sum(amounts.tiles.values()),
         tile_shape=(min(rows.tile, rows.patches), min(columns.tile, columns.patches)),
         reads=2 if prepared.lazily and _wants_statistics(prepared) else 1,
         chunks_in=(tuple(prepared.values.chunks[2]), tuple(prepared.values.chunks[3])),
@@ -201,7 +211,7 @@ def plan(
 
 def _wants_statistics(prepared: Prepared) -> bool:
     """Whether the statistics of the cube itself are to be computed first."""
-    return prepared.stats is not None and not prepared.job.chunk.normalization.fixed
+    return prepared.pending and not prepared.job.chunk.normalization.fixed
 
 
 def _advice(made: Plan, prepared: Prepared) -> list[str]:
@@ -232,13 +242,13 @@ def _advice(made: Plan, prepared: Prepared) -> list[str]:
         )
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
         found.append(
-            f'the result has {_bytes(made.nbytes)}; dtype="float16" halves it, and mode="patch" '
-            "divides it by the pixels of a patch"
+            f'the result has {bytes_text(made.nbytes)}; dtype="float16" halves it, and '
+            'mode="patch" divides it by the pixels of a patch'
         )
     here = _physical_memory()
     if here is not None and made.memory > 0.8 * here:
         found.append(
-            f"a worker may need more than this machine's {_bytes(here)}; give it fewer threads "
+            f"a worker may need more than this machine's {bytes_text(here)}; give it fewer threads "
             "or load the cube in smaller chunks"
         )
     return found
@@ -263,40 +273,3 @@ def _physical_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # not POSIX
         return None
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.5:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"
-
-
-def _amount(number: float) -> str:
-    for unit in ("", " k", " M", " G", " T"):
-        if number < 999.5:
-            return f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:,.3g} P"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} seconds"
-
-
-def _sizes(sizes: tuple[int, ...]) -> str:
-    """Sizes of chunks along a dimension, alike ones counted: 3 x 512 + 444."""
-    runs: list[list[int]] = []
-    for size in sizes:
-        if runs and runs[-1][1] == size:
-            runs[-1][0] += 1
-        else:
-            runs.append([1, size])
-    if len(runs) > 3:
-        return f"{len(sizes)} of up to {max(sizes)}"
-    text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)
-    return f"({text})" if len(runs) > 1 else text

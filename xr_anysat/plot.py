@@ -1,133 +1,249 @@
-"""Pictures: embeddings by their principal components, cubes in true colour.
+"""Figures: embeddings and what is made of them, beside the cube in true colour.
 
-Needs the extra ``plot``; matplotlib and scikit-learn are imported when a function is called.
+Needs the extra ``plot``; matplotlib is imported when a figure is made.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import shapely
 import xarray as xr
 
-from .cube import CubeSpec, canonical, north_up
+from .axes import axis_labels, crs_name, crs_of, map_extent, rgba, thinned, title_of
+from .components import pca_rgb
+from .errors import OptionError
+from .extras import require
+from .kmeans import NO_CLUSTER
 from .labels import FEATURE_DIM
-from .normalize import composite, valid_dates
+from .prepare import Cube
+from .quicklook import quicklook
 
-__all__ = ["pca_rgb", "save_comparison", "true_colour"]
+__all__ = ["plot"]
 
-SAMPLE = 20_000
-"""Cells that the principal components are fitted on."""
+Array = npt.NDArray[Any]
 
-STRETCH = (2, 98)
-"""Percentiles that become black and full colour."""
+PIXELS = 1200
+"""Of a panel along an axis, at the most: more would not be seen."""
 
-
-def pca_rgb(embedding: xr.DataArray, components: int = 3) -> xr.DataArray:
-    """First principal components of an embedding, stretched to 0..1.
-
-    Fitted with scikit-learn on a regular sample of the cells, then applied chunk by chunk.
-
-    Parameters
-    ----------
-    embedding
-        (feature, y, x).
-    components
-        Number of components.
-
-    Returns
-    -------
-    xarray.DataArray
-        (component, y, x) float32 in 0..1, NaN where the embedding is; lazy where it is.
-    """
-    from sklearn.decomposition import PCA
-
-    y, x = (dim for dim in embedding.dims if dim != FEATURE_DIM)
-    cells = embedding.sizes[y] * embedding.sizes[x]
-    step = max(1, round((cells / SAMPLE) ** 0.5))
-    sample = embedding.isel({y: slice(None, None, step), x: slice(None, None, step)})
-    rows = sample.transpose(..., FEATURE_DIM).values.reshape(-1, embedding.sizes[FEATURE_DIM])
-    rows = rows[np.isfinite(rows).all(axis=1)].astype(np.float64)
-    count = min(components, *rows.shape)
-    fit = PCA(n_components=count, random_state=0).fit(rows)
-    low, high = np.percentile(fit.transform(rows), STRETCH, axis=0)
-    span = np.where(high > low, high - low, 1)
-    axes = xr.DataArray(
-        (fit.components_ / span[:, None]).astype(np.float32),
-        dims=("component", FEATURE_DIM),
-        coords={"explained": ("component", fit.explained_variance_ratio_)},
-    )
-    offset = ((fit.components_ @ fit.mean_ + low) / span).astype(np.float32)
-    plain = embedding.drop_vars([FEATURE_DIM, "part"], errors="ignore")
-    scores = xr.dot(axes, plain, dim=FEATURE_DIM) - xr.DataArray(offset, dims="component")
-    return (
-        scores.clip(0, 1).transpose("component", y, x).rename("pca").assign_attrs(embedding.attrs)
-    )
+NAMED_COLOURS = 20
+"""Clusters that a qualitative colour map and a legend can tell apart."""
 
 
-def true_colour(cube: xr.DataArray, spec: CubeSpec) -> xr.DataArray:
-    """Median over the valid dates of red, green and blue, each stretched to 0..1.
+def plot(
+    data: xr.DataArray,
+    cube: Cube | None = None,
+    *,
+    fit: xr.Dataset | None = None,
+    clip: tuple[float, float] = (2, 98),
+    title: str | None = None,
+    caption: str = "",
+    figure: Any = None,
+) -> npt.NDArray[Any]:
+    """Draw an embedding, or what was made of one, with the cube in true colour beside it.
+
+    What is lazy is computed.
 
     Parameters
     ----------
-    cube
-        The cube, read into memory.
-    spec
-        What was understood of it.
+    data : xarray.DataArray
+        An embedding (feature, y, x) or (geometry, feature), which is shown by `pca_rgb`; or the
+        result of `pca_rgb`, `similarity`, `cluster` or `quicklook`.
+    cube : xarray.DataArray or xarray.Dataset, optional
+        To show by `quicklook` in a panel of its own.
+    fit, clip
+        As `pca_rgb` takes them.
+    title, caption : str, optional
+        Above and below the panels; the default title says which model and weights.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        To draw into. Default: a new one of pyplot.
 
     Returns
     -------
-    xarray.DataArray
-        (rgb, y, x) float32 in 0..1 in the cube's own order, NaN where nothing is valid.
+    numpy.ndarray of matplotlib.axes.Axes
+        The panels, from left to right; ``axes[0].figure.savefig("map.png")``.
+
+    Raises
+    ------
+    OptionError
+        For an argument that does not fit, or a single vector, which is no picture.
+    MissingExtraError
+        Without matplotlib, or scikit-learn where a fit is needed.
     """
-    values = np.asarray(canonical(cube, spec))
-    valid = valid_dates(values, None, spec.nodata)
-    image, seen = composite(values[:, [2, 1, 0]], valid, [range(len(values))])
-    rgb = np.where(seen, image[0], np.nan)
-    stretched = np.full_like(rgb, np.nan)
-    for band, plane in enumerate(rgb if seen.any() else ()):
-        low, high = np.nanpercentile(plane, STRETCH)
-        stretched[band] = np.clip((plane - low) / max(high - low, 1e-6), 0, 1)
-    return xr.DataArray(north_up(stretched, spec), dims=("rgb", "y", "x"), name="true_colour")
+    require("matplotlib", "plot", "plot()")
+    shown = _shown(data, fit, clip)
+    panels = [] if cube is None else [_beside(cube, shown)]
+    panels.append(shown)
+    computed = [thinned(panel, PIXELS).compute() for panel in panels]
+    if figure is None:
+        import matplotlib.pyplot as plt
 
-
-def save_comparison(
-    path: Path, image: xr.DataArray, components: xr.DataArray, title: str, caption: str
-) -> None:
-    """Write a PNG: true colour beside principal components, the axes in metres."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6.2), layout="compressed")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    y, x = components["y"].values, components["x"].values
-    panels = [("true colour (median of dates)", image), ("first three components", components)]
-    for axis, (name, picture) in zip(axes, panels, strict=True):
-        axis.imshow(_rgba(picture), extent=_extent(y, x), interpolation="nearest")
-        axis.set_title(name)
-        axis.set_xlabel("easting (m)")
+        figure = plt.figure(figsize=(1.2 + 5.2 * len(panels), 5.8), layout="compressed")
+    axes: Array = figure.subplots(
+        1, len(panels), sharex=len(panels) > 1, sharey=len(panels) > 1, squeeze=False
+    )[0]
+    labels = axis_labels(shown)
+    for axis, panel in zip(axes, computed, strict=True):
+        _draw(axis, panel)
+        axis.set_xlabel(labels[0])
         axis.ticklabel_format(style="plain", useOffset=False)
         axis.tick_params(axis="x", rotation=30)
-    axes[0].set_ylabel("northing (m)")
-    figure.suptitle(title)
-    figure.supxlabel(caption, fontsize="small")
-    figure.savefig(path, dpi=110)
+    axes[0].set_ylabel(labels[1])
+    figure.suptitle(title_of(data) if title is None else title)
+    if caption:
+        figure.supxlabel(caption, fontsize="small")
+    return axes
 
 
-def _rgba(picture: xr.DataArray) -> Any:
-    """(3, y, x) to (y, x, 4), transparent where NaN; fewer components are repeated."""
-    values = np.asarray(picture.values)
-    values = values[np.arange(3) % len(values)]
-    there = np.isfinite(values).all(axis=0)
-    return np.dstack([*np.nan_to_num(values), there.astype(values.dtype)])
+def _shown(data: Any, fit: xr.Dataset | None, clip: tuple[float, float]) -> xr.DataArray:
+    """Turn an embedding into its picture; a picture is one already."""
+    made = isinstance(data, xr.DataArray) and FEATURE_DIM not in data.dims
+    if not made or data.name == "embedding":
+        data = pca_rgb(data, _components(data, fit), fit, clip)
+    for cells in (("y", "x"), ("geometry",)):
+        if {*data.dims} - {"component", "rgb"} == {*cells}:
+            drawn: xr.DataArray = data.transpose(..., *cells)
+            return drawn
+    raise OptionError(
+        "plot() draws an embedding, or what was made of one, on a map (y, x) or on geometries, and "
+        f"this has dims {data.dims}. Of more, select one, such as data.isel(time=0); a cube is "
+        "shown by cube.anysat.quicklook()."
+    )
 
 
-def _extent(y: Any, x: Any) -> tuple[float, float, float, float]:
-    """Outer edges (left, right, bottom, top) as the array runs."""
+def _components(data: Any, fit: xr.Dataset | None) -> int:
+    """Three components, or as many as there are."""
+    sizes = getattr(data, "sizes", {})
+    known = [sizes[dim] for dim in (FEATURE_DIM, "component") if dim in sizes]
+    known += [fit.sizes["component"]] if fit is not None and "component" in fit.sizes else []
+    return min(3, *known) if known else 3
 
-    def edges(centres: Any) -> tuple[float, float]:
-        half = (centres[-1] - centres[0]) / max(len(centres) - 1, 1) / 2 or 0.5
-        return float(centres[0] - half), float(centres[-1] + half)
 
-    (left, right), (top, bottom) = edges(x), edges(y)
-    return left, right, bottom, top
+def _beside(cube: Cube, shown: xr.DataArray) -> xr.DataArray:
+    picture = quicklook(cube, size=PIXELS)
+    own, other = (crs_of(each) for each in (shown, picture))
+    if own is not None and own != other:
+        raise OptionError(
+            f"the cube is in {crs_name(other)} and the map in {crs_name(own)}; give the cube "
+            "that was embedded."
+        )
+    return picture
+
+
+def _draw(axis: Any, picture: xr.DataArray) -> None:
+    if "geometry" in picture.dims:
+        _draw_geometries(axis, picture)
+        return
+    place = {"extent": map_extent(picture), "interpolation": "nearest"}
+    if picture.ndim == 3:
+        axis.imshow(rgba(picture.values), **place)
+        axis.set_title(_name(picture))
+    elif "flag_values" in picture.attrs:
+        colours = _cluster_colours(len(picture.attrs["flag_values"]))
+        axis.imshow(_cluster_rgba(picture.values, colours), **place)
+        axis.set_title("clusters")
+        _legend(axis, colours)
+    else:
+        image = axis.imshow(picture.values, **place, **_range(picture.values))
+        axis.set_title(_name(picture))
+        axis.figure.colorbar(image, ax=axis, shrink=0.8, label=str(picture.name or ""))
+        _mark(axis, picture)
+
+
+def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
+    """Fill the geometries of pooled vectors; points and lines as thick as to be seen."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
+    from matplotlib.colors import Normalize
+    from matplotlib.path import Path
+
+    shapes = np.asarray(picture["geometry"].values)
+    if not all(isinstance(shape, shapely.Geometry) for shape in shapes):
+        raise OptionError("plot() needs the geometries: the `geometry` coordinate holds none.")
+    west, south, east, north = shapely.total_bounds(shapes)
+    thick = max(east - west, north - south) / 150 or 1.0
+    shapes = np.array([s if s.area else shapely.buffer(s, thick) for s in shapes], dtype=object)
+    order = np.argsort(-shapely.area(shapes), kind="stable")  # the small ones on top
+    shapes, picture = shapes[order], picture.isel(geometry=order)
+    if picture.ndim == 2:
+        colours = rgba(picture.values)
+    elif "flag_values" in picture.attrs:
+        named = _cluster_colours(len(picture.attrs["flag_values"]))
+        colours = _cluster_rgba(picture.values, named)
+        _legend(axis, named)
+    else:
+        limits = _range(picture.values)
+        share = (picture.values - limits["vmin"]) / (limits["vmax"] - limits["vmin"])
+        colours = colormaps[limits["cmap"]](np.ma.masked_invalid(share))
+        scale = ScalarMappable(Normalize(limits["vmin"], limits["vmax"]), limits["cmap"])
+        axis.figure.colorbar(scale, ax=axis, shrink=0.8, label=str(picture.name or ""))
+    paths = [
+        Path.make_compound_path(
+            *(Path(ring.coords, closed=True) for part in shapely.get_parts(shape)
+              for ring in (part.exterior, *part.interiors))
+        )
+        for shape in shapes
+    ]  # fmt: skip
+    axis.add_collection(PathCollection(paths, facecolors=colours, edgecolors="0.3", linewidths=0.5))
+    axis.update_datalim([(west - thick, south - thick), (east + thick, north + thick)])
+    axis.autoscale_view()
+    axis.set_aspect("equal")
+    axis.set_title(_name(picture))
+
+
+def _range(values: Array) -> dict[str, Any]:
+    """Colours from the second percentile to the highest value: likes stand out."""
+    known = values[np.isfinite(values)]
+    low, high = (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
+    return {"cmap": "viridis", "vmin": low, "vmax": high if high > low else low + 1}
+
+
+def _mark(axis: Any, picture: xr.DataArray) -> None:
+    """Show the place that the rest of a map is compared with."""
+    if "point" in picture.attrs:
+        x, y = picture.attrs["point"]
+        axis.plot(x, y, "o", mfc="none", mec="white", ms=9, mew=2.5)
+        axis.plot(x, y, "o", mfc="none", mec="black", ms=9, mew=1)
+
+
+def _cluster_colours(count: int) -> Array:
+    """(count, 4) colours, the first ones the most distinct."""
+    from matplotlib import colormaps
+
+    if count <= 10:
+        return np.asarray(colormaps["tab10"](np.arange(count)))
+    if count <= NAMED_COLOURS:
+        return np.asarray(colormaps["tab20"](np.arange(count)))
+    return np.asarray(colormaps["turbo"](np.linspace(0, 1, count)))
+
+
+def _cluster_rgba(values: Array, colours: Array) -> Array:
+    """Transparent where there is no cluster."""
+    rgba = colours[np.where(values == NO_CLUSTER, 0, values)]
+    rgba[values == NO_CLUSTER] = 0
+    return rgba
+
+
+def _legend(axis: Any, colours: Array) -> None:
+    from matplotlib.patches import Patch
+
+    if len(colours) <= NAMED_COLOURS:
+        handles = [Patch(color=colour, label=str(n)) for n, colour in enumerate(colours)]
+        axis.legend(
+            handles=handles, title="cluster", loc="upper left", bbox_to_anchor=(1.01, 1),
+            borderaxespad=0, fontsize="small", ncols=1 + (len(colours) > 10), frameon=False,
+        )  # fmt: skip
+
+
+def _name(picture: xr.DataArray) -> str:
+    if picture.name == "true_colour":
+        return "true colour"
+    if "component" not in picture.dims:
+        return str(picture.attrs.get("long_name", picture.name or ""))
+    count = picture.sizes["component"]
+    name = "first component" if count == 1 else f"first {min(count, 3)} components"
+    ratio = picture.coords.get("explained_variance_ratio")
+    if ratio is None or not np.isfinite(ratio).all():
+        return name
+    return f"{name} ({float(ratio[:3].sum()):.0%} of the variance)"

@@ -1,8 +1,7 @@
 """Maps of embeddings to single vectors: over the whole map, or over geometries."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import dask.array as da
@@ -12,14 +11,11 @@ import shapely
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
 
-from .errors import OptionError
-
-__all__ = ["Geometries", "as_geometries", "pool_geometries", "pool_map"]
+__all__ = ["Shares", "find_shares", "pool_geometries", "pool_map"]
 
 Array = npt.NDArray[Any]
-Span = tuple[int, int]
+Ints = npt.NDArray[np.int64]
 
 BATCH = 256
 """Geometries whose vectors are one chunk of the result."""
@@ -29,80 +25,39 @@ CELLS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Geometries:
-    """Shapes in the cube's CRS, with the coordinates of the result's `geometry` dimension."""
+class Shares:
+    """Which cells of a map lie in which geometry, and how much of each.
 
-    shapes: tuple[shapely.Geometry, ...]
-    coords: dict[Hashable, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Shares:
-    """Share of each cell of a chunk's window that lies in a geometry: (rows, columns)."""
-
-    geometry: int
-    row: int
-    column: int
-    share: Array
-
-
-def as_geometries(geometry: Any, geobox: GeoBox) -> Geometries:
-    """Understand shapely geometries, or what geopandas holds them in.
-
-    A GeoSeries or GeoDataFrame with a CRS is brought to the cube's.
-
-    Raises
-    ------
-    OptionError
-        For anything else, for empty or invalid geometries, and for those that do not touch the
-        cube.
+    Parameters
+    ----------
+    geometry, row, column
+        (N,) int: ordered by geometry.
+    share
+        (N,) float32: area inside over the area of a cell, above 0; for a line or a point, 1 for
+        each cell that it touches.
+    count
+        Geometries, those without any cell too.
     """
-    crs = CRS.from_user_input(str(geobox.crs))
-    series = getattr(geometry, "geometry", None)
-    index = None
-    if series is not None and hasattr(series, "to_crs"):
-        index = np.asarray(series.index)
-        if series.crs is not None:
-            series = series.to_crs(crs)
-        shapes = list(series.values)
-    elif isinstance(geometry, shapely.Geometry):
-        shapes = [geometry]
-    elif isinstance(geometry, Iterable):
-        shapes = list(geometry)
-    else:
-        shapes = [geometry]
-    wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
-    if wrong or not shapes:
-        raise OptionError(
-            f"geometry= holds {wrong[:3] or 'nothing'}; give shapely geometries, a GeoSeries or a "
-            "GeoDataFrame."
-        )
-    crossed = [n for n, shape in enumerate(shapes) if not shape.is_valid]
-    if crossed:
-        raise OptionError(
-            f"geometries at positions {crossed[:10]} are not valid "
-            f"({shapely.is_valid_reason(shapes[crossed[0]])}); repair them with make_valid(), of "
-            "shapely as of geopandas."
-        )
-    footprint = shapely.box(*geobox.extent.boundingbox)
-    outside = [n for n, shape in enumerate(shapes) if not shape.intersects(footprint)]
-    if outside:
-        raise OptionError(
-            f"geometries at positions {outside[:10]} do not touch the cube, which covers "
-            f"{[round(value, 2) for value in footprint.bounds]} in {_name(crs)}; give geometries "
-            "in that CRS (or a GeoSeries with a CRS), and leave out those outside."
-        )
-    points = np.empty(len(shapes), dtype=object)
-    points[:] = shapes
-    coords: dict[Hashable, Any] = {"geometry": ("geometry", points)}
-    if index is not None:
-        coords["geometry_index"] = ("geometry", index)
-    return Geometries(shapes=tuple(shapes), coords=coords)
 
+    geometry: Array
+    row: Array
+    column: Array
+    share: Array
+    count: int
 
-def _name(crs: CRS) -> str:
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else str(crs.name)
+    @property
+    def cells(self) -> Ints:
+        """Row and column of each cell that any geometry touches, once: (M, 2)."""
+        if not len(self.row):
+            return np.zeros((0, 2), dtype=np.int64)
+        width = int(self.column.max()) + 1
+        found = np.unique(self.row.astype(np.int64) * width + self.column)
+        return np.stack(np.divmod(found, width), axis=1)
+
+    def __getitem__(self, part: Any) -> "Shares":
+        fields = (self.geometry, self.row, self.column, self.share)
+        geometry, row, column, share = (field[part] for field in fields)
+        return Shares(geometry=geometry, row=row, column=column, share=share, count=self.count)
 
 
 def pool_map(data: da.Array, pooling: str) -> da.Array:
@@ -118,68 +73,34 @@ def pool_map(data: da.Array, pooling: str) -> da.Array:
     return pooled.astype("float32")
 
 
-def pool_geometries(
-    data: da.Array, geobox: GeoBox, footprint: GeoBox, geometries: Geometries, pooling: str
-) -> da.Array:
-    """Mean over cells weighted by the share of their area inside, or maximum over cells touched.
-
-    Only the chunks that a geometry touches are computed. A line or a point, without an area,
-    counts the cells it touches alike.
+def find_shares(shapes: Sequence[shapely.Geometry], geobox: GeoBox, footprint: GeoBox) -> Shares:
+    """Find the cells that geometries touch, and the share of each cell's area inside.
 
     Parameters
     ----------
-    data
-        (feature, y, x) map.
+    shapes
+        In the grid's CRS; what lies outside of it does not count.
     geobox
-        Its grid, north up as the data.
+        The map's grid, north up.
     footprint
         The cube's grid. Tiles overlap, and their cells leave a margin along the cube's edges:
         it belongs to the outermost cells.
-    geometries
-        In the grid's CRS.
-    pooling
-        "mean" or "max".
-
-    Returns
-    -------
-    dask.array.Array
-        (geometry, feature) float32, NaN where a geometry touches no valid cell.
     """
-    features = data.shape[0]
-    edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in data.chunks[1:]]
-    parts: dict[tuple[int, int, int], list[_Shares]] = {}
     box, place = footprint.boundingbox, geobox.transform
     x = _cell_edges(place.c, place.a, geobox.shape.x, (box.left, box.right))
     y = _cell_edges(place.f, place.e, geobox.shape.y, (box.top, box.bottom))
-    for number, shape in enumerate(geometries.shapes):
-        rows, columns, share = _cell_shares(shape, x, y, abs(place.a * place.e))
-        for i, j in product(*map(_touched, edges, (rows, columns))):
-            top, left = max(rows[0], edges[0][i]), max(columns[0], edges[1][j])
-            bottom, right = min(rows[1], edges[0][i + 1]), min(columns[1], edges[1][j + 1])
-            part = share[top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
-            if part.any():
-                spec = _Shares(
-                    geometry=number % BATCH,
-                    row=int(top - edges[0][i]),
-                    column=int(left - edges[1][j]),
-                    share=part,
-                )
-                parts.setdefault((number // BATCH, i, j), []).append(spec)
-    token = tokenize(data.name, parts, pooling)
-    name, partial = f"anysat-geometries-{token}", f"anysat-geometry-parts-{token}"
-    sizes = [len(geometries.shapes[n : n + BATCH]) for n in range(0, len(geometries.shapes), BATCH)]
-    tasks: dict[Any, Any] = {
-        (partial, batch, i, j): (_pool_chunk, (data.name, 0, i, j), shares, sizes[batch], pooling)
-        for (batch, i, j), shares in parts.items()
-    }
-    for batch, size in enumerate(sizes):
-        keys = [(partial, *place) for place in parts if place[0] == batch]
-        tasks[name, batch, 0] = (_pool_parts, keys, size, features, pooling)
-    parents: list[Any] = [data]
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
-    return da.Array(
-        graph, name, (tuple(sizes), (features,)), meta=np.empty((0, 0), dtype="float32")
-    )
+    points = np.empty(len(shapes), dtype=object)
+    points[:] = shapes
+    near = np.flatnonzero(shapely.intersects(points, shapely.box(x[0], y[-1], x[-1], y[0])))
+    nominal = abs(place.a * place.e)
+    found = [
+        _shares_of(points, numbers, rows, columns, (x, y), nominal)
+        for numbers, rows, columns in _boxes(points, near, (x, y))
+    ]
+    fields = [np.concatenate(each) for each in zip(*found, strict=True)] if found else [near] * 4
+    order = np.argsort(fields[0], kind="stable")
+    geometry, row, column, share = (field[order] for field in fields)
+    return Shares(geometry=geometry, row=row, column=column, share=share, count=len(points))
 
 
 def _cell_edges(low: float, step: float, size: int, reach: tuple[float, float]) -> Array:
@@ -193,68 +114,151 @@ def _cell_edges(low: float, step: float, size: int, reach: tuple[float, float]) 
     return edges
 
 
-def _cell_shares(
-    shape: shapely.Geometry, x: Array, y: Array, nominal: float
-) -> tuple[Span, Span, Array]:
-    """Rows and columns of cells that a geometry may touch, and how much of each is inside it.
+def _boxes(
+    shapes: Array, near: Ints, edges: tuple[Array, Array]
+) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Geometry, row and column of each cell within each geometry's bounds, some at once."""
+    x, y = edges
+    west, south, east, north = shapely.bounds(shapes[near]).T
+    left, right = _spans(x, west, east)
+    top, bottom = _spans(-y, -north, -south)
+    height, width = bottom - top, right - left
+    sizes = height * width
+    group = np.cumsum(sizes) // CELLS
+    for first, last in _runs(group):
+        part = slice(first, last)
+        total = int(sizes[part].sum())
+        for start in range(0, total, CELLS):  # one large geometry: not all of its cells at once
+            index = np.arange(start, min(start + CELLS, total))
+            ends = np.cumsum(sizes[part])
+            which = np.searchsorted(ends, index, side="right")
+            place = index - (ends - sizes[part])[which]
+            row, column = np.divmod(place, width[part][which])
+            yield near[part][which], row + top[part][which], column + left[part][which]
 
-    Cells lie between the edges `x`, from west to east, and `y`, from north to south; areas count
-    in nominal cells.
+
+def _spans(edges: Array, low: Array, high: Array) -> tuple[Ints, Ints]:
+    """First cell between rising edges that each interval touches, and the one after the last."""
+    start = np.searchsorted(edges, low, side="right") - 1
+    stop = np.searchsorted(edges, high, side="left")
+    start = np.clip(start, 0, len(edges) - 2)
+    return start, np.clip(stop, start + 1, len(edges) - 1)
+
+
+def _shares_of(
+    shapes: Array,
+    numbers: Ints,
+    rows: Ints,
+    columns: Ints,
+    edges: tuple[Array, Array],
+    nominal: float,
+) -> tuple[Array, Array, Array, Array]:
+    """Shares of some cells; areas count in nominal cells."""
+    x, y = edges
+    shapely.prepare(shapes[np.unique(numbers)])
+    cells = shapely.box(x[columns], y[rows + 1], x[columns + 1], y[rows])
+    owners = shapes[numbers]
+    touched = shapely.intersects(owners, cells)
+    numbers, rows, columns = numbers[touched], rows[touched], columns[touched]
+    cells, owners = cells[touched], owners[touched]
+    inside = shapely.area(cells)
+    cut = ~shapely.contains_properly(owners, cells)
+    inside[cut] = shapely.area(shapely.intersection(owners[cut], cells[cut]))
+    share = np.where(shapely.area(owners) > 0, inside / nominal, 1).astype(np.float32)
+    there = share > 0
+    small = np.int32
+    return (
+        numbers[there].astype(small),
+        rows[there].astype(small),
+        columns[there].astype(small),
+        share[there],
+    )
+
+
+def pool_geometries(data: da.Array, shares: Shares, pooling: str) -> da.Array:
+    """Mean over cells weighted by the share of their area inside, or maximum over cells touched.
+
+    Only the chunks that a geometry touches are computed, each once.
+
+    Parameters
+    ----------
+    data
+        (feature, y, x) map, one chunk of features.
+    shares
+        Of its cells.
+    pooling
+        "mean" or "max".
+
+    Returns
+    -------
+    dask.array.Array
+        (geometry, feature) float32, NaN where a geometry touches no valid cell.
     """
-    west, south, east, north = shape.bounds
-    rows, columns = _span(-y, -north, -south), _span(x, west, east)
-    share = np.zeros((rows[1] - rows[0], columns[1] - columns[0]))
-    shapely.prepare(shape)
-    step = max(1, CELLS // share.shape[1])
-    for top in range(0, len(share), step):  # not all boxes at once
-        bottom = min(top + step, len(share))
-        row, column = np.meshgrid(
-            np.arange(rows[0] + top, rows[0] + bottom), np.arange(*columns), indexing="ij"
+    token = tokenize(data.name, shares, pooling)
+    name, partial = f"anysat-geometries-{token}", f"anysat-geometry-parts-{token}"
+    features, count = data.shape[0], shares.count
+    sizes = [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    tasks: dict[Any, Any] = {}
+    parts: dict[int, list[Any]] = {}
+    for (batch, i, j), part in _by_chunk(shares, data.chunks[1:]):
+        key = (partial, batch, i, j)
+        tasks[key] = (_pool_chunk, (data.name, 0, i, j), part, sizes[batch], pooling)
+        parts.setdefault(batch, []).append(key)
+    for batch, size in enumerate(sizes):
+        tasks[name, batch, 0] = (_pool_parts, parts.get(batch, []), size, features, pooling)
+    parents: list[Any] = [data]
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
+    return da.Array(
+        graph, name, (tuple(sizes), (features,)), meta=np.empty((0, 0), dtype="float32")
+    )
+
+
+def _by_chunk(
+    shares: Shares, chunks: Sequence[Sequence[int]]
+) -> Iterator[tuple[tuple[int, int, int], Shares]]:
+    """Shares of each batch of geometries in each chunk, counted from their beginnings."""
+    edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in chunks]
+    rows = np.searchsorted(edges[0], shares.row, side="right") - 1
+    columns = np.searchsorted(edges[1], shares.column, side="right") - 1
+    batches = shares.geometry // BATCH
+    order = np.lexsort((shares.geometry, columns, rows, batches))
+    ordered = shares[order]
+    keys = np.stack([batches, rows, columns])[:, order]
+    changes = np.cumsum((np.diff(keys, axis=1, prepend=keys[:, :1]) != 0).any(axis=0))
+    for first, last in _runs(changes):
+        batch, i, j = keys[:, first].tolist()
+        part = ordered[first:last]
+        yield (
+            (batch, i, j),
+            Shares(
+                geometry=part.geometry - batch * BATCH,
+                row=part.row - edges[0][i],
+                column=part.column - edges[1][j],
+                share=part.share,
+                count=shares.count,
+            ),
         )
-        cells = shapely.box(x[column], y[row + 1], x[column + 1], y[row])
-        part = share[top:bottom]
-        touched = shapely.intersects(shape, cells)
-        if shape.area > 0:
-            part[touched] = shapely.area(cells[touched])
-            cut = touched & ~shapely.contains_properly(shape, cells)
-            part[cut] = shapely.area(shapely.intersection(shape, cells[cut]))
-            part /= nominal
-        else:
-            part[touched] = 1
-    return rows, columns, share
 
 
-def _span(edges: Array, low: float, high: float) -> Span:
-    """Cells between rising edges that an interval touches."""
-    start = int(np.searchsorted(edges, low, side="right")) - 1
-    stop = int(np.searchsorted(edges, high, side="left"))
-    start = min(max(start, 0), len(edges) - 2)
-    return start, min(max(stop, start + 1), len(edges) - 1)
+def _runs(values: Array) -> Iterator[tuple[int, int]]:
+    """Where runs of equal values begin and end."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    if len(values):
+        yield from zip([0, *edges.tolist()], [*edges.tolist(), len(values)], strict=True)
 
 
-def _touched(edges: Array, span: tuple[int, int]) -> range:
-    first = int(np.searchsorted(edges, span[0], side="right")) - 1
-    last = int(np.searchsorted(edges, span[1], side="left"))
-    return range(first, last)
-
-
-def _pool_chunk(block: Array, shares: list[_Shares], size: int, pooling: str) -> Array:
+def _pool_chunk(block: Array, shares: Shares, size: int, pooling: str) -> Array:
     """(size, feature + 1): weighted sums and weights, or maxima."""
     out = np.zeros((size, block.shape[0] + 1))
     if pooling == "max":
         out[:, :-1] = -np.inf
-    for spec in shares:
-        height, width = spec.share.shape
-        cells = block[:, spec.row : spec.row + height, spec.column : spec.column + width]
-        inside = (spec.share > 0) & ~np.isnan(cells[0])
-        values, weight = cells[:, inside].astype(np.float64), spec.share[inside]
-        if not weight.size:
-            continue
-        if pooling == "max":
-            out[spec.geometry, :-1] = np.maximum(out[spec.geometry, :-1], values.max(axis=1))
-        else:
-            out[spec.geometry, :-1] += values @ weight
-        out[spec.geometry, -1] += weight.sum()
+    shares = shares[~np.isnan(block[0, shares.row, shares.column])]
+    for first, last in _runs(shares.geometry):
+        part = shares[first:last]
+        sums, weight = out[part.geometry[0]], part.share.astype(np.float64)
+        values = block[:, part.row, part.column].astype(np.float64)
+        sums[:-1] = values.max(axis=1) if pooling == "max" else values @ weight
+        sums[-1] = weight.sum()
     return out
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import dask.array as da
@@ -20,20 +21,24 @@ from .arguments import (
     find_settings,
     fixed_normalization,
     stats_normalization,
+    without_unused,
 )
 from .chunking import cut, rechunk, working_chunks
 from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
 from .dates import day_of_year
 from .eager import local_scheduler
 from .errors import CubeError, OptionError
+from .geometries import Geometries, as_geometries
 from .grid import Grid, find_grid
 from .inference import ChunkSpec
-from .lazy import Job
+from .jobs import Job, JobPart
+from .labels import result_geobox
 from .lazy_stats import after, lazy_moments, stats_of
 from .modelspec import Model, as_model
 from .normalize import Normalization
-from .pooling import Geometries, as_geometries
+from .pooling import Shares, find_shares
 from .resize import resized
+from .selection import ALL, Selection, select
 from .tiling import ChunkedAxis
 
 __all__ = [
@@ -69,14 +74,18 @@ class Prepared:
         What to build.
     values, mask
         The cube as it came, (T, 10, y, x), and where it is valid, (T, y, x).
-    stats
-        (2, 10), where statistics are still to be computed.
-    geometries
-        To pool over.
+    given
+        Lazy statistics, (2, 10), where such were given.
+    geometries, shares
+        To pool over, and which cells they touch.
+    selection
+        What of the map they need.
     moments
         (F,) datetime64: the date of each image that is embedded.
-    frames, input_prep
+    frames, frame_date, input_prep
         As asked for.
+    used
+        Positions of the dates that are embedded, where `period` leaves others out.
     lazily
         Whether the result is.
     """
@@ -87,10 +96,14 @@ class Prepared:
     job: Job
     values: da.Array
     mask: da.Array | None
-    stats: da.Array | None
+    given: da.Array | None
     geometries: Geometries | None
+    shares: Shares | None
+    selection: Selection
     moments: npt.NDArray[np.datetime64]
     frames: int | None
+    frame_date: str
+    used: tuple[int, ...] | None
     input_prep: str
     lazily: bool
 
@@ -98,6 +111,28 @@ class Prepared:
     def work(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Pixels of the chunks that are worked on, along rows and columns."""
         return self.job.rows.chunks, self.job.columns.chunks
+
+    @property
+    def groups(self) -> list[list[int]] | None:
+        """Positions of the dates of each composite in the cube."""
+        groups, used = self.job.chunk.groups, self.used
+        if groups is None:
+            return None
+        return [[date if used is None else used[date] for date in group] for group in groups]
+
+    @property
+    def pending(self) -> bool:
+        """Whether statistics are still to be computed."""
+        how = self.job.chunk.normalization
+        return how.kind == "stats" and how.mean is None
+
+    @cached_property
+    def stats(self) -> da.Array | None:
+        """(2, 10), where they are; built when asked for, because it takes tasks for all blocks."""
+        if not self.pending or self.given is not None:
+            return self.given
+        values = in_slabs(self.values, self.lazily)
+        return stats_of(lazy_moments(values, self.mask, self.spec.nodata))
 
     def known(self) -> "Prepared":
         """Compute the statistics of a cube in memory, so that the result can tell them."""
@@ -110,15 +145,28 @@ class Prepared:
         how = self.job.chunk.normalization
         how = stats_normalization(how.name, mean, std, fixed=how.fixed)
         chunk = replace(self.job.chunk, normalization=how)
-        return replace(self, job=replace(self.job, chunk=chunk), stats=None)
+        return replace(self, job=replace(self.job, chunk=chunk), given=None)
 
-    def cut(self) -> tuple[da.Array, da.Array | None]:
-        """Values and mask in these chunks, read after the statistics where these are lazy."""
+    def cut(self, part: JobPart | None = None) -> tuple[da.Array, da.Array | None]:
+        """Values and mask in these chunks, read after the statistics where these are lazy.
+
+        For a part of the result, the chunks whose pixels it needs.
+        """
         values, mask = self.values, self.mask
         if self.stats is not None and self.lazily:
             bound = after([values, mask], self.stats)
             values, mask = cast(da.Array, bound[0]), bound[1]
-        return cut(values, self.work), None if mask is None else cut(mask, self.work)
+        if self.used is not None:  # after the statistics, which are of the whole cube
+            values = values[list(self.used)]
+            mask = None if mask is None else mask[list(self.used)]
+        rows, columns = self.work
+        if part is not None:
+            y, x = slice(*part.rows.pixels), slice(*part.columns.pixels)
+            window = self.job.rows.span(y), self.job.columns.span(x)
+            values, mask = values[..., *window], None if mask is None else mask[..., *window]
+            rows, columns = rows[y], columns[x]
+        work = rows, columns
+        return cut(values, work), None if mask is None else cut(mask, work)
 
 
 def understand_cube(
@@ -168,6 +216,7 @@ def prepare(
     image_size: int,
     frames: int | None,
     period: tuple[Any, Any] | None,
+    frame_date: str,
     normalize: str | xr.Dataset,
     mask: xr.DataArray | None,
     dates: Any,
@@ -175,6 +224,8 @@ def prepare(
     pooling: str,
     pool_from: str,
     geometry: Any,
+    geometry_crs: Any,
+    outside: str,
     model: str | Model,
     dtype: str,
 ) -> Prepared:
@@ -183,6 +234,7 @@ def prepare(
     check_choice("input_prep", input_prep, ("tile", "resize"))
     check_choice("pooling", pooling, ("mean", "max"))
     check_choice("pool_from", pool_from, ("patch", "tile"))
+    check_choice("outside", outside, ("raise", "nan"))
     check_choice("dtype", dtype, ("float32", "float16"))
     network = as_model(model)
     array, spec = understand_cube(cube, bands=bands, dates=dates)
@@ -195,12 +247,17 @@ def prepare(
     settings = find_settings(
         spec, mode, pooling, pool_from, patch_size, tile_size, overlap, input_prep, dtype
     )
-    shapes = None
+    shapes, shares = None, None
+    if geometry is None and geometry_crs is not None:
+        raise OptionError("geometry_crs= is the CRS of geometry=, which is not given")
     if geometry is not None:
         if mode != "pooled":
             raise OptionError(f'geometry= goes with mode="pooled", not mode={mode!r}')
-        shapes = as_geometries(geometry, spec.geobox)
-    groups, moments = find_frames(spec, frames, period)
+        shapes = as_geometries(geometry, spec.geobox, geometry_crs, outside)
+        cells = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
+        shares = find_shares(shapes.shapes, cells, spec.geobox)
+    groups, moments = find_frames(spec, frames, period, frame_date)
+    groups, used = without_unused(groups, len(spec.dates))
     by_tile = isinstance(normalize, str) and normalize == "tile_zscore"
     if settings.overlap and by_tile:
         raise OptionError(
@@ -210,18 +267,22 @@ def prepare(
     network = network.pinned()
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     values, seen = as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily)
-    how, stats = _normalization(normalize, values, seen, spec, lazily)
+    how, given = _normalization(normalize)
     work = working_chunks(
         values.chunks[2:],
         _chunk_unit(settings, how),
-        len(spec.dates),
+        len(spec.dates if used is None else used),
         _bytes_per_pixel(settings, network),
-        None if lazily else EAGER_CHUNK,
+        _longest_chunk(values, settings, lazily, shapes is not None),
+    )
+    rows, columns = (
+        ChunkedAxis(axis=axis, chunks=sizes)
+        for axis, sizes in zip((settings.rows, settings.columns), work, strict=True)
     )
     job = Job(
         mode=settings.map_mode,
-        rows=ChunkedAxis(axis=settings.rows, chunks=work[0]),
-        columns=ChunkedAxis(axis=settings.columns, chunks=work[1]),
+        rows=rows,
+        columns=columns,
         patch_size=settings.patch_size,
         chunk=ChunkSpec(
             model=network,
@@ -243,10 +304,16 @@ def prepare(
         job=job,
         values=values,
         mask=seen,
-        stats=stats,
+        given=given,
         geometries=shapes,
+        shares=shares,
+        selection=ALL
+        if shares is None
+        else select(shares.cells, rows, columns, whole_tiles=job.mode == "tile"),
         moments=moments,
         frames=frames,
+        frame_date=frame_date,
+        used=used,
         input_prep=input_prep,
         lazily=lazily,
     )
@@ -267,14 +334,8 @@ def as_mask(mask: xr.DataArray | None, spec: CubeSpec, lazily: bool) -> da.Array
     return as_dask(data if spec.time_dim is not None else data[None], lazily)
 
 
-def _normalization(
-    normalize: str | xr.Dataset,
-    values: da.Array,
-    mask: da.Array | None,
-    spec: CubeSpec,
-    lazily: bool,
-) -> tuple[Normalization, da.Array | None]:
-    """How to normalise, and statistics where they are to be computed."""
+def _normalization(normalize: str | xr.Dataset) -> tuple[Normalization, da.Array | None]:
+    """How to normalise, and statistics where lazy ones were given."""
     if isinstance(normalize, xr.Dataset):
         mean, std = check_stats(normalize)
         if mean.chunks is None and std.chunks is None:
@@ -284,8 +345,7 @@ def _normalization(
         return Normalization(kind="stats", name="band_stats", fixed=True), stats
     if not (isinstance(normalize, str) and normalize == "zscore"):
         return fixed_normalization(normalize), None
-    stats = stats_of(lazy_moments(in_slabs(values, lazily), mask, spec.nodata))
-    return Normalization(kind="stats", name="zscore"), stats
+    return Normalization(kind="stats", name="zscore"), None
 
 
 def in_slabs(values: da.Array, lazily: bool) -> da.Array:
@@ -299,6 +359,13 @@ def _chunk_unit(settings: Settings, how: Normalization) -> int:
         return settings.tile_size
     stride = settings.rows.stride if settings.map_mode == "tile" else 1
     return stride * settings.rows.patch
+
+
+def _longest_chunk(values: da.Array, settings: Settings, lazily: bool, sparse: bool) -> int | None:
+    """Give the pixels that a chunk at work may be long: for geometries, no more than is read."""
+    if not lazily:
+        return EAGER_CHUNK
+    return max(settings.tile_size, *map(max, values.chunks[2:])) if sparse else None
 
 
 def _bytes_per_pixel(settings: Settings, model: Model) -> float:

@@ -1,7 +1,7 @@
 """Regions of a map that is written one by one: whole numbers only."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -103,6 +103,11 @@ class RegionGrid:
         )
         return rows, columns
 
+    def around(self, regions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Give the smallest rectangle of regions: rows and columns, each (first, after last)."""
+        rows, columns = zip(*map(self.place, regions), strict=True)
+        return (min(rows), max(rows) + 1), (min(columns), max(columns) + 1)
+
     def files(self, region: int) -> list[tuple[int, int, int]]:
         """Give the indices of the files that hold a region."""
         row, column = self.place(region)
@@ -159,20 +164,37 @@ class RegionGrid:
 
 
 def waves(grid: RegionGrid, regions: Sequence[int], limit: int) -> list[list[int]]:
-    """Cut regions into waves of at most so many, of whole rows where that is possible.
+    """Cut regions into waves of whole rows where that is possible.
 
-    A wave computes a ring of neighbours of its regions anew: few long waves have a short one.
+    The rectangle around a wave, which its graph is built for, has at most so many regions. A wave
+    computes a ring of neighbours of its regions anew: few long waves have a short one.
     """
-    found: list[list[int]] = []
     rows: dict[int, list[int]] = {}
     for region in regions:
-        rows.setdefault(grid.place(region)[0], []).append(region)
-    for row in rows.values():
-        if found and len(found[-1]) + len(row) <= limit:
-            found[-1] += row
-        else:
-            found += [row[start : start + limit] for start in range(0, len(row), limit)]
+        row, column = grid.place(region)
+        rows.setdefault(row, []).append(column)
+    found: list[list[int]] = []
+    top, left, right = 0, 0, 0
+    for row, columns in rows.items():
+        for part in _cut_row(columns, limit):
+            wide = min(left, part[0]), max(right, part[-1] + 1)
+            if not found or (row + 1 - top) * (wide[1] - wide[0]) > limit:
+                found.append([])
+                top, wide = row, (part[0], part[-1] + 1)
+            left, right = wide
+            found[-1] += [row * grid.blocks[2] + column for column in part]
     return found
+
+
+def _cut_row(columns: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Cut a row into parts that span no more than so many columns."""
+    part: list[int] = []
+    for column in columns:
+        if part and column - part[0] >= limit:
+            yield part
+            part = []
+        part.append(column)
+    yield part
 
 
 def _divisor(length: int, limit: int) -> int:

@@ -58,6 +58,8 @@ class StoreReport:
         By this call.
     failed
         Of those asked for, with ``on_error="skip"``.
+    clipped
+        Share of the map's values that were beyond the range of ``quantize=``, once it is complete.
     """
 
     store: str
@@ -65,6 +67,7 @@ class StoreReport:
     done: int
     written: int
     failed: tuple[FailedRegion, ...]
+    clipped: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -76,5 +79,7 @@ class StoreReport:
             f"<xr_anysat.StoreReport, {self.store}>",
             f"  {self.done} of {self.regions} regions are there, {self.written} of them new",
         ]
+        if self.clipped is not None:
+            lines.append(f"  {self.clipped:.2g} of its values were out of range, and clipped")
         lines += [f"  {failed!r}" for failed in self.failed]
         return "\n".join(lines)

@@ -42,12 +42,12 @@ def with_statistics(
     StoreError
         Where a block of the cube cannot be read; with `skip`, where most cannot.
     """
-    if prepared.stats is None:
+    if not prepared.pending:
         return prepared
     kept = manifest.statistics()
     if kept is None:
         fixed = prepared.job.chunk.normalization.fixed
-        blocks = prepared.stats if fixed else _moments(prepared)
+        blocks = prepared.given if prepared.given is not None else _moments(prepared)
         done, failed = _blocks(blocks, scheduler, retries, skip and not fixed, progress)
         stats = done[0] if fixed else moments_to_stats(_merged(done, failed, blocks))
         kept = manifest.keep_statistics(

@@ -1,25 +1,21 @@
 """Embeddings written region by region into a store that says how far it is."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import xarray as xr
-from dask.base import tokenize
-
-from ._warn import warn
 from .arguments import check_choice, check_whole
 from .embed import prepare_as_embed
 from .errors import OptionError, StoreError, WeightsError
 from .filling import fill
 from .guard import check_blocks
-from .layout import clear, is_laid_out, require_free
-from .manifest import ARRAY, Manifest, check_same, describe
+from .layout import clear, require_free
+from .manifest import Manifest, check_same, describe
+from .packing import Quantize, Reduce, find_packing
 from .prepare import Cube, Mode
 from .regions import RegionGrid, Regions
 from .report import StoreReport
 from .storage import Place, open_place
 
-__all__ = ["StoreReport", "open_embedding", "to_zarr"]
+__all__ = ["StoreReport", "to_zarr"]
 
 
 def to_zarr(
@@ -27,6 +23,8 @@ def to_zarr(
     store: Any,
     mode: Mode = "grid",
     *,
+    quantize: Quantize | None = None,
+    reduce: Reduce | None = None,
     resume: bool = True,
     overwrite: bool = False,
     retries: int = 2,
@@ -52,6 +50,18 @@ def to_zarr(
         workers have to see the same one.
     mode : {"grid", "patch", "tile"}
         As in `embed`.
+    quantize : "int8" or xarray.Dataset, optional
+        A byte for each value, with a step of its own for each feature: codes from -127 to 127 over
+        the range of a sample of the map and a tenth at either end, -128 where missing. The error
+        is half a step at the most, what is out of range is clipped and counted. Variables
+        ``scale`` and ``offset`` lie beside the map; `open_embedding` decodes. The Dataset that
+        `open_quantization` gives has another map's numbers used.
+    reduce : int, xarray.DataArray or xarray.Dataset, optional
+        Store components instead of features: that many principal components, fitted with
+        scikit-learn (extra ``ml``) on a sample of the map; or a linear map (feature, component)
+        with or without a coordinate ``mean`` along feature, which is taken away first; or what
+        `open_reduction` gives, to have maps in the same space. The blocks are reduced where they
+        are computed, in float32, before `quantize` and `dtype`; the numbers lie beside the map.
     resume : bool
         Go on with what is there. If False, a store that holds anything is refused.
     overwrite : bool
@@ -84,11 +94,14 @@ def to_zarr(
         is complete by then stays so.
     CubeError, OptionError, ScaleError, WeightsError
         As in `embed`.
+    MissingExtraError
+        Where principal components are to be fitted without scikit-learn.
 
     Warns
     -----
     AnySatWarning
-        For regions that were left out.
+        For regions that were left out, and for a map of which more than a thousandth was beyond
+        the range of `quantize`.
     """
     check_choice("on_error", on_error, ("raise", "skip"))
     check_whole("retries", retries, 0)
@@ -104,87 +117,19 @@ def to_zarr(
         )
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     prepared = prepare_as_embed(check_blocks(cube), mode, checked)
+    packing = find_packing(quantize, reduce, prepared)
     place = open_place(store, storage_options)
-    job = describe(prepared, RegionGrid.of(prepared.job.out_chunks), options.get("mask"))
+    grid = RegionGrid.of((packing.sizes, *prepared.job.out_chunks[1:]))
+    job = describe(prepared, grid, options.get("mask"), packing.describe())
     try:
         job = _begun(place, job, resume, overwrite, regions)
-        return fill(prepared, place, job, retries, on_error == "skip", regions, progress)
+        return fill(prepared, packing, place, job, retries, on_error == "skip", regions, progress)
     except StoreError:
         raise
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
         raise StoreError(f"{place} cannot be read or written: {error}") from error
-
-
-def open_embedding(store: Any, *, storage_options: dict[str, Any] | None = None) -> xr.DataArray:
-    """Open an embedding that `to_zarr` wrote, finished or not.
-
-    Parameters
-    ----------
-    store, storage_options
-        As in `to_zarr`.
-
-    Returns
-    -------
-    xarray.DataArray
-        Lazy, in chunks of some features of a region, so that a map of few of them reads few.
-
-    Raises
-    ------
-    StoreError
-        Where there is none.
-
-    Warns
-    -----
-    AnySatWarning
-        With the share that is there, where some of it is missing.
-    """
-    place = open_place(store, storage_options, read_only=True)
-    manifest = Manifest(place=place)
-    try:
-        job = manifest.job()
-        there = is_laid_out(place)
-    except FileNotFoundError:
-        job, there = None, False
-    except OSError as error:
-        raise StoreError(f"{place} cannot be read: {error}") from error
-    if not there:
-        begun = "has been begun, but is not laid out yet" if job else "holds no embedding"
-        raise StoreError(f'{place} {begun}; cube.anysat.to_zarr("map.zarr") makes one')
-    dataset = xr.open_zarr(
-        place.store, group=place.path or None, consolidated=False, decode_coords="all", chunks=None
-    )
-    if ARRAY not in dataset:
-        raise StoreError(f"{place} holds no embedding, but {sorted(map(str, dataset))}")
-    result = dataset[ARRAY]
-    result = result.assign_coords({name: result[name].load() for name in result.coords})
-    if job is None:  # written by other means
-        return _chunked(result, result.encoding["preferred_chunks"], str(place))
-    grid = RegionGrid.from_json(job["map"])
-    chunks = {"feature": grid.chunks[0], "y": grid.shards[1], "x": grid.shards[2]}
-    done = manifest.done(grid)
-    # what is there belongs to the names of the blocks, which a cluster may remember
-    result = _chunked(result, chunks, tokenize(str(place), job, sorted(done)))
-    result.attrs["complete"] = int(len(done) == len(grid))
-    if len(done) < len(grid):
-        failed = manifest.failed(grid)
-        some = f"; {len(failed)} have failed, first {failed[0]!r}" if failed else ""
-        warn(
-            f"{place} is not complete: {len(done)} of {len(grid)} regions "
-            f"({len(done) / len(grid):.1%}) are there, and the others are NaN{some}. The call of "
-            "to_zarr that began it goes on with it."
-        )
-    return result
-
-
-def _chunked(result: xr.DataArray, chunks: Mapping[Any, int], token: str) -> xr.DataArray:
-    """Make values lazy, coordinates aside, and forget how they were chunked in their store."""
-    values = result.variable.chunk(chunks, name=f"{ARRAY}-{token}").data
-    found = result.copy(data=values)
-    stored = ("chunks", "shards", "preferred_chunks")
-    found.encoding = {key: v for key, v in result.encoding.items() if key not in stored}
-    return found
 
 
 def _begun(

@@ -7,14 +7,15 @@ columns alike, so everything here is about one axis unless it says otherwise.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Axis", "ChunkedAxis", "Overlap", "blend_weights", "recut"]
+__all__ = ["Axis", "ChunkedAxis", "Overlap", "Part", "blend_weights", "recut"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,25 @@ class Overlap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a part of a result needs of an axis: chunks, each as (first, one after the last).
+
+    Parameters
+    ----------
+    result
+        Chunks that the part is about.
+    tiles
+        Chunks whose tiles see them.
+    pixels
+        Chunks whose pixels are needed: what those tiles see, and the part itself.
+    """
+
+    result: tuple[int, int]
+    tiles: tuple[int, int]
+    pixels: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChunkedAxis:
     """An axis cut into chunks of whole patches (but for the cube's own end).
 
@@ -92,10 +112,19 @@ class ChunkedAxis:
         if sum(self.chunks) != self.axis.pixels or cut or min(self.chunks) < 1:
             raise ValueError(f"chunks {self.chunks} do not cut {self.axis} into whole patches")
 
-    @property
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
+        """Pixel at which each chunk begins, and the number of pixels."""
+        return (0, *np.cumsum(self.chunks).tolist())
+
+    def span(self, chunks: slice) -> slice:
+        """Pixels of chunks from one to before another."""
+        return slice(self.edges[chunks.start], self.edges[chunks.stop])
+
+    @cached_property
     def patch_edges(self) -> tuple[int, ...]:
         """Patch at which each chunk begins, and the number of patches."""
-        return _edges(self.chunks, self.axis.patch)
+        return tuple(-(-edge // self.axis.patch) for edge in self.edges)
 
     @property
     def patch_chunks(self) -> tuple[int, ...]:
@@ -131,8 +160,10 @@ class ChunkedAxis:
         """
         start, stop = self.patch_range(index)
         found = []
-        for other in range(index + 1):
+        for other in range(index, -1, -1):
             low, high = self.window_of(other)
+            if low < high <= start:  # and windows before it end before it does
+                break
             first, last = max(low, start), min(high, stop)
             if first < last:
                 found.append(
@@ -142,38 +173,57 @@ class ChunkedAxis:
                         target=(first - start, last - start),
                     )
                 )
-        return tuple(found)
+        return tuple(found[::-1])
 
+    @cached_property
+    def with_tiles(self) -> tuple[int, ...]:
+        """Chunks that a tile begins in."""
+        return tuple(index for index in range(len(self.chunks)) if self.tiles_of(index))
 
-@lru_cache(maxsize=1024)
-def _edges(chunks: tuple[int, ...], patch: int) -> tuple[int, ...]:
-    ends = np.cumsum(chunks)
-    return (0, *(-(-ends // patch)).tolist())
+    def part(self, start: int, stop: int) -> Part:
+        """Say what chunks `start` to before `stop` of a map of pixels or patches need."""
+        tiles = self.contributions(start)[0].index, self.contributions(stop - 1)[-1].index + 1
+        first, last = self._seen_from(*tiles)
+        return Part(result=(start, stop), tiles=tiles, pixels=(min(first, start), max(last, stop)))
+
+    def tile_part(self, start: int, stop: int) -> Part:
+        """Say what those of a map of tiles need, counted among the chunks that have any."""
+        tiles = self.with_tiles[start], self.with_tiles[stop - 1] + 1
+        return Part(result=(start, stop), tiles=tiles, pixels=self._seen_from(*tiles))
+
+    def _seen_from(self, start: int, stop: int) -> tuple[int, int]:
+        """Chunks that the tiles of chunks see; the first and the last of these have some."""
+        first, last = self.window_of(start)[0], self.window_of(stop - 1)[1]
+        seen = self.overlaps((first, last))
+        return seen[0].index, seen[-1].index + 1
 
 
 def _overlaps(edges: Sequence[int], window: tuple[int, int]) -> Iterator[Overlap]:
     start, stop = window
-    for index in range(len(edges) - 1):
+    for index in range(bisect_right(edges, start) - 1, len(edges) - 1):
         first, last = max(edges[index], start), min(edges[index + 1], stop)
-        if first < last:
-            yield Overlap(
-                index=index,
-                source=(first - edges[index], last - edges[index]),
-                target=(first - start, last - start),
-            )
+        if first >= last:
+            break
+        yield Overlap(
+            index=index,
+            source=(first - edges[index], last - edges[index]),
+            target=(first - start, last - start),
+        )
 
 
-def blend_weights(tile: int) -> npt.NDArray[np.float32]:
+def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float32]:
     """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
+
+    Of the first patches alone, where the cube ends before the tile does.
 
     At an overlap of one half the weights of two neighbours add up to one.
 
     Returns
     -------
     ndarray
-        (tile,) float32.
+        (tile,) or (patches,) float32.
     """
-    weights = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
+    weights = np.sin(np.pi * (np.arange(tile if patches is None else patches) + 0.5) / tile) ** 2
     return weights.astype(np.float32)
 
 

@@ -42,6 +42,8 @@ class WindowSpec:
         Whether tiles overlap.
     whole_tiles
         Whether the tiles' own embeddings are wanted instead of those of their patches.
+    chosen
+        Which pairs of a row and a column are tiles, where not all are.
     """
 
     model: Model
@@ -51,6 +53,7 @@ class WindowSpec:
     tile: int
     blended: bool
     whole_tiles: bool = False
+    chosen: tuple[tuple[int, int], ...] | None = None
 
 
 class TileSums(NamedTuple):
@@ -74,7 +77,7 @@ def encode_window(tokens: Floats, spec: WindowSpec) -> TileSums | Floats:
     -------
     TileSums or ndarray
         Over the patches of the window; or, for whole tiles, (tile rows, tile columns, D) float32,
-        NaN for a tile without any valid patch.
+        NaN for a tile without any valid patch, or not chosen.
     """
     engine = engine_of(spec.model)
     there = ~np.isnan(tokens[..., 0])
@@ -117,7 +120,8 @@ def encode_window(tokens: Floats, spec: WindowSpec) -> TileSums | Floats:
 def _batches(there: Bools, spec: WindowSpec, size: int) -> Iterator[Places]:
     """Tiles of one shape together, complete ones apart from those with holes; none empty."""
     groups: dict[tuple[int, int, bool], Places] = {}
-    for row, column in product(range(len(spec.rows)), range(len(spec.columns))):
+    every = product(range(len(spec.rows)), range(len(spec.columns)))
+    for row, column in every if spec.chosen is None else spec.chosen:
         seen = there[slice(*spec.rows[row]), slice(*spec.columns[column])]
         if seen.any():
             groups.setdefault((*seen.shape, bool(seen.all())), []).append((row, column))
@@ -149,10 +153,11 @@ def _encode_tiles(
 
 def _shares(there: Bools, places: Places, spec: WindowSpec) -> Floats:
     """Weights of the patches of tiles, (B, rows, columns), zero where a patch is missing."""
-    weights = blend_weights(spec.tile) if spec.blended else np.ones(spec.tile, dtype=np.float32)
     seen = np.stack([there[slice(*spec.rows[r]), slice(*spec.columns[c])] for r, c in places])
     _, rows, columns = seen.shape
-    return np.outer(weights[:rows], weights[:columns]) * seen
+    if not spec.blended:
+        return seen.astype(np.float32)
+    return np.outer(blend_weights(spec.tile, rows), blend_weights(spec.tile, columns)) * seen
 
 
 def _add(sums: Any, embedded: Any, shares: Any, places: Places, spec: WindowSpec) -> None:

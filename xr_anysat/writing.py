@@ -10,33 +10,26 @@ import numpy.typing as npt
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from .chunking import rechunk
 from .errors import StoreError
 from .layout import ROOT, chunk_name
 from .manifest import ARRAY, done_record
+from .quantize import Quantization
 from .regions import RegionGrid
 from .storage import Place
 
-__all__ = ["Writer", "fitted", "write_regions"]
+__all__ = ["Writer", "write_regions"]
 
 Array = npt.NDArray[Any]
+Counts = dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """Where regions are written, and how the map is cut into them."""
+    """Where regions are written, how the map is cut into them, and how they are coded."""
 
     place: Place
     grid: RegionGrid
-
-
-def fitted(data: da.Array, grid: RegionGrid) -> da.Array:
-    """Cut a lazy map as its regions are: it nearly always is already.
-
-    A map that runs from south to north and is no multiple of its regions has the short chunk at
-    the other end, and one begun with other chunks keeps its first regions.
-    """
-    return data if data.chunks == grid.sizes else rechunk(data, grid.sizes)
+    quantization: Quantization | None = None
 
 
 def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Array:
@@ -45,7 +38,7 @@ def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Arra
     Parameters
     ----------
     data
-        (feature, y, x), as `fitted` gives it.
+        (feature, y, x), a block for each file of the rectangle around the regions.
     writer
         Where to.
     regions
@@ -60,10 +53,13 @@ def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Arra
     """
     name = f"anysat-write-{uuid4().hex}"
     parts = writer.grid.blocks[0]
+    (top, _), (left, _) = writer.grid.around(regions)
     tasks: dict[Key, Any] = {}
     for n, region in enumerate(regions):
-        for part, index in enumerate(writer.grid.files(region)):
-            tasks[name, n, part + 1] = (_write, (data.name, *index), part, region, writer)
+        row, column = writer.grid.place(region)
+        for part in range(parts):
+            block = (data.name, part, row - top, column - left)
+            tasks[name, n, part + 1] = (_write, block, part, region, writer)
         written = [(name, n, part + 1) for part in range(parts)]
         tasks[name, n, 0] = (_record, written, region, writer)
     parents: list[Any] = [data]
@@ -72,7 +68,7 @@ def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Arra
     return da.Array(graph, name, chunks, meta=np.empty((0, 0)))
 
 
-def _write(block: Array, part: int, region: int, writer: Writer) -> None:
+def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
     """Write a file of a region, and wait until it is there."""
     grid = writer.grid
     features = slice(part * grid.shards[0], min((part + 1) * grid.shards[0], grid.shape[0]))
@@ -83,14 +79,24 @@ def _write(block: Array, part: int, region: int, writer: Writer) -> None:
             f"{grid.says(region)} came out with shape {np.shape(block)} instead of {shape}: the "
             "cube's reader does not give what its chunks say"
         )
+    if block.dtype == np.float16 and np.isinf(block).any():
+        raise StoreError(
+            f"{grid.says(region)} has values beyond 65504, the largest that float16 has; leave out "
+            'dtype="float16", or scale the linear map of reduce= down'
+        )
+    counts: Counts = {}
+    if writer.quantization is not None:
+        block, values, clipped = writer.quantization.encode(block, features.start)
+        counts = {"values": values, "clipped": clipped}
     index = grid.files(region)[part]
     name = chunk_name(index)
     value = _encoded(block, window, index, writer.place)
-    if value is None:  # nothing but NaN
+    if value is None:  # nothing but missing
         writer.place.delete(name)
     else:
         writer.place.write(name, value)
         writer.place.settle([name])
+    return counts
 
 
 def _encoded(
@@ -112,7 +118,8 @@ def _encoded(
     return None if found is None else found.to_bytes()
 
 
-def _record(_: list[None], region: int, writer: Writer) -> None:
+def _record(written: list[Counts], region: int, writer: Writer) -> None:
     """Say that a region is complete: its files are there by now."""
-    name, value = done_record(writer.grid, region)
+    counts = {name: sum(part[name] for part in written) for name in written[0]}
+    name, value = done_record(writer.grid, region, counts)
     writer.place.write_json(name, value)

@@ -1,0 +1,327 @@
+"""The command line through real files, real processes and a real terminal."""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import xarray as xr
+from typer.testing import CliRunner
+
+import xr_anysat
+from xr_anysat import Model
+from xr_anysat.cli import app
+from xr_anysat.datasets import simulated_landscape
+
+MODEL = Model("tiny", weights="random:0")
+TINY = ["--size", "tiny", "--weights", "random:0"]
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return simulated_landscape((24, 28), dates=3)
+
+
+@pytest.fixture(scope="module")
+def folder(cube, tmp_path_factory):
+    """A cube in the formats that people keep cubes in."""
+    folder = tmp_path_factory.mktemp("cubes")
+    plain = cube.assign_coords(band=cube.band.astype(object))
+    plain.to_netcdf(folder / "cube.nc")
+    plain.to_zarr(folder / "cube.zarr", zarr_format=2)
+    plain.to_dataset("band").assign(clear=cube.isel(band=0) % 3 > 0).to_netcdf(folder / "bands.nc")
+    image = cube.isel(time=0).astype("float32")
+    image.attrs["long_name"] = cube.band.values.tolist()
+    image.rio.to_raster(folder / "image.tif")
+    return folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def command(*arguments, status=0):
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == status, done.output
+        return done
+
+    return command
+
+
+def test_a_map_in_zarr_goes_on_where_it_ended(run, cube, tmp_path):
+    target = tmp_path / "map.zarr"
+    command = ("embed", "cube.zarr", target, *TINY, "--no-progress")
+    assert "1 of 1 regions are there, 1 of them new" in run(*command).stdout
+    assert "1 of 1 regions are there, 0 of them new" in run(*command).stdout
+    expected = cube.anysat.embed(model=MODEL, progress=False)
+    xr.testing.assert_allclose(
+        xr_anysat.open_embedding(target).drop_vars("spatial_ref"),
+        expected.drop_vars("spatial_ref"),
+        atol=2e-5,
+    )
+    other = run(*command, "--overlap", 0, status=1)
+    assert "overlap" in other.stderr
+    assert "1 of them new" in run(*command, "--overlap", 0, "--overwrite").stdout
+
+
+def test_storage_and_shares(run, tmp_path):
+    target = tmp_path / "map.zarr"
+    options = ("--quantize", "int8", "--reduce", 4, "--mode", "patch", "--regions", "1/1")
+    run("embed", "cube.nc", target, *TINY, *options, "--no-progress")
+    stored = xr_anysat.open_embedding(target, decode=False)
+    assert stored.dtype == "int8"
+    assert stored.sizes["component"] == 4
+    refused = run("embed", "cube.nc", tmp_path / "map.nc", *options, status=2)
+    assert "--quantize goes with a .zarr" in refused.stderr
+
+
+@pytest.mark.parametrize("source", ["cube.nc", "cube.zarr", "bands.nc"])
+def test_sources_alike(run, cube, source, tmp_path):
+    method = ["--mode", "patch", "--overlap", "0", "--normalize", "treesatai", "--frames", "2"]
+    extra = ["--mask", "clear"] if source == "bands.nc" else []
+    done = run("embed", source, tmp_path / "map.nc", *TINY, *method, *extra, "--no-progress")
+    assert "{'feature': 256, 'y': 6, 'x': 7} float32" in done.stdout
+    mask = cube.isel(band=0, drop=True) % 3 > 0 if extra else None
+    expected = cube.anysat.embed(
+        "patch", overlap=0, normalize="treesatai", frames=2, mask=mask, model=MODEL, progress=False
+    )
+    found = xr.load_dataset(tmp_path / "map.nc", decode_coords="all")["embedding"]
+    np.testing.assert_allclose(found.values, expected.values, atol=2e-5)
+    assert found.rio.crs == expected.rio.crs
+
+
+def test_a_geotiff_in_and_a_geotiff_out(run, cube, tmp_path):
+    target = tmp_path / "map.tif"
+    command = ("embed", "image.tif", target, "--mode", "patch", *TINY, "--date", "2021-02-24")
+    run(*command)
+    one = cube.isel(time=0).assign_coords(time=np.datetime64("2021-02-24"))
+    expected = (
+        one.astype("float32").where(one != 0).anysat.embed("patch", model=MODEL, progress=False)
+    )
+    with rasterio.open(target) as file:
+        np.testing.assert_allclose(file.read(), expected.values, atol=2e-5)
+        assert file.crs.to_epsg() == 32631
+        assert file.descriptions[0] == "patch 0000"
+    assert "exists: --overwrite replaces it" in run(*command, status=2).stderr
+    run(*command, "--overwrite")
+    assert sorted(os.listdir(tmp_path)) == ["map.tif"]
+
+
+def test_bands_by_another_name(run, tmp_path):
+    swapped = ("--band", "B2=B03", "--band", "B3=B02")
+    found = run("check", "image.tif", "--date", "2021-02-24", *swapped).stdout
+    assert "B2 = B03, B3 = B02" in found
+    assert "is not of the form" in run("check", "image.tif", "--band", "B2", status=2).stderr
+
+
+def test_vectors_of_parcels(run, cube, tmp_path):
+    left, top = float(cube.x[0]), float(cube.y[0])
+    parcels = geopandas.GeoDataFrame(
+        {"crop": ["maize", "wheat"]},
+        geometry=[
+            shapely.box(left, top - 90, left + 60, top),
+            shapely.box(left + 90, top - 150, left + 200, top),
+        ],
+        crs=cube.rio.crs,
+    )
+    parcels.to_file(tmp_path / "parcels.gpkg")
+    target = tmp_path / "vectors.parquet"
+    options = ("--geometry", tmp_path / "parcels.gpkg", "--no-progress", *TINY)
+    run("embed", "cube.zarr", target, *options)
+    found = geopandas.read_parquet(target)
+    expected = cube.anysat.embed("pooled", geometry=parcels, model=MODEL, progress=False)
+    np.testing.assert_allclose(np.stack(found["embedding"]), expected.values, atol=2e-5)
+    assert found["crop"].tolist() == ["maize", "wheat"]
+    run("embed", "cube.zarr", tmp_path / "vectors.nc", *options)
+    run("embed", "cube.zarr", tmp_path / "vectors.zarr", *options)
+    for name in ("vectors.nc", "vectors.zarr"):
+        stored = xr.load_dataset(
+            tmp_path / name,
+            decode_coords="all",
+            **({"consolidated": False, "engine": "zarr"} if name.endswith("zarr") else {}),
+        )["embedding"]
+        np.testing.assert_allclose(stored.values, expected.values, atol=2e-5)
+    assert (
+        "a GeoTIFF holds maps"
+        in run("embed", "cube.zarr", tmp_path / "v.tif", *options, status=2).stderr
+    )
+    assert (
+        "say which, with --geometry"
+        in run("embed", "cube.zarr", tmp_path / "v.parquet", *TINY, status=2).stderr
+    )
+    nowhere = ("--geometry", tmp_path / "nothing.gpkg")
+    assert (
+        "cannot be read by geopandas"
+        in run("embed", "cube.zarr", tmp_path / "v.parquet", *nowhere, *TINY, status=2).stderr
+    )
+
+
+def test_statistics_from_a_file(run, cube, tmp_path):
+    cube.anysat.band_stats().to_netcdf(tmp_path / "stats.nc")
+    target = tmp_path / "map.nc"
+    run("embed", "cube.nc", target, "--mode", "tile", *TINY, "--normalize", tmp_path / "stats.nc")
+    found = xr.load_dataset(target)["embedding"]
+    expected = cube.anysat.embed("tile", model=MODEL, progress=False)
+    np.testing.assert_allclose(found.values, expected.values, atol=2e-5)
+    missing = run("embed", "cube.nc", target, "--normalize", "no.nc", status=2)
+    assert "--normalize: no.nc does not exist" in missing.stderr
+
+
+def test_check_says_what_embed_would(run, folder, cube):
+    assert "ready to embed" in run("check", "cube.zarr").stdout
+    sampled = run("check", "cube.zarr", "--sample").stdout
+    assert len(sampled) > len(run("check", "cube.zarr").stdout)
+    cube.isel(band=slice(1, None)).to_netcdf(folder / "nine.nc")
+    refused = run("check", "nine.nc", status=2)
+    assert "bands ['B2'] were not found" in " ".join(refused.stdout.split())
+
+
+def test_plan_is_the_plan(run, cube):
+    found = run("plan", "cube.zarr", "--mode", "patch", "--overlap", "0").stdout
+    expected = str(cube.chunk(x=28, y=24).anysat.plan("patch", overlap=0))
+    assert found.splitlines()[:2] == expected.splitlines()[:2]
+
+
+def test_probe(run):
+    options = ("--side", 40, "--pixels", 200, *TINY)
+    found = run("probe", *options).stdout
+    assert "bands: every date" in found
+    assert "AnySat tiny, flash layout: context" in found
+    assert "weights: random:0 (not pretrained)" in found
+
+
+def test_probe_of_a_cube(run, folder):
+    wide = simulated_landscape((48, 48), dates=2)
+    wide.to_netcdf(folder / "wide.nc")
+    halves = xr.ones_like(wide["land_cover"]) * xr.where(wide.x > float(wide.x.mean()), 2, 1)
+    halves = halves.transpose("y", "x").astype("uint8").rio.write_crs(wide.rio.crs)
+    halves.rio.to_raster(folder / "halves.tif")
+    common = ("probe", "wide.nc", "--pixels", 100, *TINY)
+    assert "100 pixels of 2 classes" in run(*common, "--labels", "halves.tif").stdout
+    assert "AnySat tiny: local" in run(*common, "--labels", "land_cover").stdout
+    refused = run("probe", "cube.nc", "--labels", "nothing", *TINY, status=2)
+    assert "has no variable 'nothing'" in refused.stderr
+    refused = run("probe", "--labels", "nothing", *TINY, status=2)
+    assert "--labels goes with a cube" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "no.zarr"), "no.zarr does not exist"),
+        (("check", "text.nc"), "cannot be opened by xarray"),
+        (("embed", "cube.nc", "map.png"), "does not say its format"),
+        (("embed", "cube.nc", "map.nc", "--patch-size", "33"), "not a multiple"),
+        (("check", "cube.nc", "--variable", "s3"), "no variable 's3'"),
+        (("check", "cube.nc", "--mask", "clear"), "no variable 'clear'"),
+        (("check", "two.nc"), "several cubes"),
+        (("embed", "cube.nc", "map.nc", "--mode", "grit"), "grit"),
+    ],
+)
+def test_wrong_requests(run, cube, folder, arguments, message):
+    (folder / "text.nc").write_text("no file of this kind")
+    xr.Dataset({"a": cube, "b": cube}).to_netcdf(folder / "two.nc")
+    assert message in run(*arguments, status=2).stderr
+
+
+def test_work_that_fails(run, tmp_path):
+    missing = run("embed", "cube.nc", tmp_path / "map.nc", "--weights", "gone.pth", status=1)
+    assert "gone.pth" in missing.stderr
+    assert not os.listdir(tmp_path)
+    assert "no-such" in run("embed", "cube.nc", "no-such/map.tif", *TINY, status=1).stderr
+
+
+def test_warnings_are_said_plainly(run, tmp_path):
+    done = run("embed", "cube.nc", tmp_path / "m.nc", "--mode", "tile", *TINY, "--frames", "30")
+    assert "warning: " in done.stderr
+    assert "UserWarning" not in done.stderr
+    assert ".py" not in done.stderr
+
+
+def process(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "xr_anysat", *map(str, arguments)], **options)
+
+
+def read_terminal(handle):
+    """Everything that a process says to its terminal, until it ends."""
+    said = b""
+    while True:
+        try:
+            part = os.read(handle, 4096)
+        except OSError:  # the other end is closed
+            return said.decode()
+        if not part:
+            return said.decode()
+        said += part
+
+
+def test_a_bar_in_a_terminal_and_lines_in_a_log(folder, tmp_path):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = ("embed", folder / "cube.nc", tmp_path / "a.zarr", "--mode", "patch", *TINY)
+    with process(*command, stdin=theirs, stdout=theirs, stderr=theirs) as running:
+        os.close(theirs)
+        said = read_terminal(ours)
+    os.close(ours)
+    assert running.returncode == 0, said
+    assert "\r" in said.replace("\r\n", "\n")  # a bar goes back to the start of its line
+    assert "embedding: 100%" in said
+    assert "1 of 1 regions" in said
+    command = ("embed", folder / "cube.nc", tmp_path / "b.zarr", "--mode", "patch", *TINY)
+    log = subprocess.run(
+        [sys.executable, "-m", "xr_anysat", *map(str, command)], capture_output=True, text=True
+    )
+    assert log.returncode == 0, log.stderr
+    assert "\r" not in log.stderr
+    assert len(log.stderr.splitlines()) < 8
+
+
+def test_interrupted_by_ctrl_c_and_gone_on_with(tmp_path):
+    big = simulated_landscape((600, 600), dates=3, chunks=300)
+    big.assign_coords(band=big.band.astype(object)).to_zarr(tmp_path / "big.zarr", zarr_format=2)
+    target = tmp_path / "map.zarr"
+    command = ("embed", tmp_path / "big.zarr", target, "--mode", "patch", "--chunk", 300, *TINY)
+    with process(*command, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 120
+        while not list(target.rglob("c/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            if running.poll() is not None:
+                break
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    if running.returncode == 0:
+        pytest.skip("it was done before it could be interrupted")
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    again = subprocess.run(
+        [sys.executable, "-m", "xr_anysat", *map(str, command)], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert xr_anysat.open_embedding(target).attrs["complete"] == 1
+
+
+def test_shells_complete_modes():
+    script = os.path.join(os.path.dirname(sys.executable), "xr-anysat")
+    asked = {
+        "_XR_ANYSAT_COMPLETE": "complete_bash",
+        "COMP_WORDS": "xr-anysat embed a b --mode ",
+        "COMP_CWORD": "5",
+    }
+    done = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True)
+    assert set(done.stdout.split()) == {"grid", "patch", "tile", "pooled"}
+
+
+def test_every_command_teaches_by_example(run):
+    for name in ("embed", "check", "plan", "probe"):
+        said = run(name, "--help").stdout
+        assert f"xr-anysat {name}" in said

@@ -1,0 +1,341 @@
+"""What can be read off embeddings by simple means: a linear probe and nearest neighbours.
+
+Scores are cross-validated by blocks in space, since neighbouring pixels resemble one another
+whatever the features. Needs scikit-learn (extra ``ml``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from .arguments import check_mask, check_whole
+from .cube import CubeSpec, canonical, north_up
+from .embed import embed
+from .errors import OptionError
+from .extras import require
+from .modelspec import Model, as_model
+from .normalize import valid_dates
+from .prepare import Cube, understand_cube
+
+__all__ = ["Samples", "draw_samples", "probe", "probe_text", "score"]
+
+Array = npt.NDArray[Any]
+
+NEIGHBOURS = 10
+"""Of a vote, weighted by their cosine."""
+
+LEAST = 20
+"""Pixels of a class that is scored."""
+
+MINIMUM_FOLDS = 2
+
+_WIDTH = 38
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Labelled pixels.
+
+    Parameters
+    ----------
+    rows, columns
+        (n,) of each pixel, as the cube runs.
+    labels
+        (n,) classes.
+    blocks
+        (n,) number of the square in space that a pixel is in.
+    folds
+        How many folds the blocks are shared out to.
+    """
+
+    rows: Array
+    columns: Array
+    labels: Array
+    blocks: Array
+    folds: int
+
+
+def probe(
+    cube: Cube,
+    labels: xr.DataArray | None = None,
+    *,
+    model: str | Model = "base",
+    layouts: tuple[bool, ...] = (False, True),
+    pixels: int = 3000,
+    block: int = 16,
+    folds: int = 5,
+    seed: int = 0,
+    **options: Any,
+) -> pd.DataFrame:
+    """Compare embeddings with raw bands by what simple classifiers make of them.
+
+    Two classifiers, on the same pixels and folds for all features: logistic regression on
+    standardised features, and a vote of the 10 nearest neighbours by cosine. Squares of the cube
+    are left out in turn, so that no pixel is judged by its neighbours in the same field.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray or xarray.Dataset
+        As in `embed`.
+    labels : xarray.DataArray, optional
+        (y, x) integer classes on the cube's own grid, 0 or its declared nodata value where there
+        is none; names from CF ``flag_values`` and ``flag_meanings``. Default: the cube's
+        coordinate ``land_cover``.
+    model : str or Model
+        The network.
+    layouts : tuple of bool
+        Values of ``Model(flash_layout=)`` to compare.
+    pixels : int
+        At most so many, drawn evenly from the classes.
+    block : int
+        Pixels of a side of a square in space.
+    folds : int
+        Shares that the squares are put into.
+    seed : int
+        Of the drawing.
+    **options
+        As in `embed`, for ``mode="grid"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each kind of features; columns ``features`` (their number), and mean and
+        standard deviation over folds of the balanced accuracy, in percent, of both classifiers.
+
+    Raises
+    ------
+    OptionError
+        For labels that do not fit, or too few of them.
+    CubeError, ScaleError, WeightsError
+        As in `embed`.
+    MissingExtraError
+        Without scikit-learn.
+    """
+    require("sklearn", "ml", "probe()")
+    array, spec = understand_cube(cube, bands=options.get("bands"), dates=options.get("dates"))
+    samples = draw_samples(
+        array, spec, labels, options.get("mask"), pixels=pixels, block=block, folds=folds, seed=seed
+    )
+    network = as_model(model)
+    rows = {
+        name: score(values, samples, seed)
+        for name, values in _raw(array, spec, samples, options.get("mask")).items()
+    }
+    for layout in layouts:
+        chosen = replace(network, flash_layout=layout)
+        vectors = _vectors(embed(cube, "grid", model=chosen, **options), samples)
+        context, local = np.split(vectors, 2, axis=1)
+        own, name = f"AnySat {network.size}: local", "flash layout" if layout else "standard"
+        if own not in rows:  # attention between patches has no part in it
+            rows[own] = score(local, samples, seed)
+        rows[f"AnySat {network.size}, {name}: context"] = score(context, samples, seed)
+        rows[f"AnySat {network.size}, {name}: both"] = score(vectors, samples, seed)
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.attrs = {
+        "weights": network.source.description,
+        "pixels": len(samples.labels),
+        "classes": len(np.unique(samples.labels)),
+        "blocks": len(np.unique(samples.blocks)),
+        "folds": samples.folds,
+    }
+    return table
+
+
+def draw_samples(
+    array: xr.DataArray,
+    spec: CubeSpec,
+    labels: xr.DataArray | None,
+    mask: xr.DataArray | None = None,
+    *,
+    pixels: int = 3000,
+    block: int = 16,
+    folds: int = 5,
+    seed: int = 0,
+) -> Samples:
+    """Draw labelled pixels that have a valid date, as evenly from the classes as there are.
+
+    Classes of fewer than 20 pixels, or in a single square, are left out: no fold could tell.
+
+    Raises
+    ------
+    OptionError
+        For labels that do not fit, or too few of them.
+    """
+    check_whole("pixels", pixels)
+    check_whole("block", block)
+    check_whole("folds", folds, MINIMUM_FOLDS)
+    classes = _classes(array, spec, labels)
+    seen = north_up(_valid(array, spec, mask).any(axis=0), spec)
+    rows, columns = np.nonzero((classes != 0) & seen)
+    found = classes[rows, columns]
+    blocks = (rows // block) * (-(-classes.shape[1] // block)) + columns // block
+    rng = np.random.default_rng(seed)
+    chosen: list[Array] = []
+    kept = [
+        each
+        for each in np.unique(found)
+        if (found == each).sum() >= LEAST and len(np.unique(blocks[found == each])) > 1
+    ]
+    for each in kept:
+        places = np.flatnonzero(found == each)
+        count = min(len(places), max(LEAST, pixels // len(kept)))
+        chosen.append(rng.choice(places, count, replace=False))
+    if len(kept) < 2:
+        raise OptionError(
+            f"labels have {len(kept)} classes with {LEAST} valid pixels in two squares of "
+            f"{block} pixels or more; a probe needs two. Give more labels, or a smaller block."
+        )
+    taken = np.sort(np.concatenate(chosen))
+    number = len(np.unique(blocks[taken]))
+    return Samples(
+        rows=rows[taken],
+        columns=columns[taken],
+        labels=found[taken],
+        blocks=blocks[taken],
+        folds=min(folds, number),
+    )
+
+
+def _classes(array: xr.DataArray, spec: CubeSpec, labels: xr.DataArray | None) -> Array:
+    """(y, x) integers as the cube runs, 0 where there is no label."""
+    if labels is None:
+        if "land_cover" not in array.coords:
+            raise OptionError(
+                "the cube has no coordinate land_cover; give labels=, a DataArray (y, x) of "
+                "classes on the cube's own grid."
+            )
+        labels = array["land_cover"]
+    dims = (spec.y_dim, spec.x_dim)
+    if not isinstance(labels, xr.DataArray) or set(labels.dims) != set(dims):
+        found = getattr(labels, "dims", type(labels).__name__)
+        raise OptionError(f"labels= has {found}; give a DataArray of dimensions {dims}.")
+    others = {dim: 0 for dim in array.dims if dim not in dims}
+    grid = array.isel(others, drop=True).reset_coords(drop=True)
+    try:
+        _, labels = xr.align(grid, labels.reset_coords(drop=True), join="exact", copy=False)
+    except ValueError as error:
+        raise OptionError(
+            f"labels= lies on another grid than the cube ({error}); bring it to the cube's: "
+            "labels.odc.reproject(cube.odc.geobox, resampling='nearest')."
+        ) from error
+    nodata = labels.rio.nodata if labels.rio.nodata is not None else labels.rio.encoded_nodata
+    values = np.asarray(labels.transpose(*dims).values)
+    missing = np.zeros(values.shape, dtype=bool)
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        values = np.where(missing, 0, values)
+        if (values != np.round(values)).any():
+            raise OptionError("labels= holds fractions; give whole numbers, one for each class.")
+    if nodata is not None and not np.isnan(nodata):
+        missing |= values == nodata
+    return np.where(missing, 0, values).astype(np.int64)
+
+
+def _valid(array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None) -> Array:
+    """(T, y, x) bool, north up."""
+    checked = check_mask(mask, array, spec)
+    known = None
+    if checked is not None:
+        known = np.asarray(north_up(checked.data, spec))
+        known = known if spec.time_dim is not None else known[None]
+    return valid_dates(np.asarray(canonical(array, spec)), known, spec.nodata)
+
+
+def _raw(
+    array: xr.DataArray, spec: CubeSpec, samples: Samples, mask: xr.DataArray | None
+) -> Mapping[str, Array]:
+    """Features of the bands alone, over a pixel's valid dates."""
+    values, valid = np.asarray(canonical(array, spec)), _valid(array, spec, mask)
+    values, valid = north_up(values, spec), north_up(valid, spec)
+    series = values[:, :, samples.rows, samples.columns].astype(np.float64)  # (T, 10, n)
+    series[~np.broadcast_to(valid[:, None, samples.rows, samples.columns], series.shape)] = np.nan
+    quantiles = np.nanquantile(series, (0.1, 0.5, 0.9), axis=0)
+    summary = [np.nanmean(series, axis=0), np.nanstd(series, axis=0), *quantiles]
+    filled = np.where(np.isnan(series), quantiles[1], series)
+    return {
+        "bands: mean, deviation, quantiles": np.concatenate(summary).T,
+        "bands: every date": filled.reshape(-1, filled.shape[-1]).T,
+    }
+
+
+def _vectors(embedding: xr.DataArray, samples: Samples) -> Array:
+    """Take the features of the samples, (n, 2D) float32, chunk by chunk where lazy."""
+    where = {
+        "y": xr.DataArray(samples.rows, dims="n"),
+        "x": xr.DataArray(samples.columns, dims="n"),
+    }
+    return np.asarray(embedding.isel(where).transpose("n", "feature").values)
+
+
+def score(values: Array, samples: Samples, seed: int = 0) -> dict[str, float]:
+    """Cross-validate both classifiers on some features.
+
+    Parameters
+    ----------
+    values
+        (n, features).
+    samples
+        Their labels and blocks.
+    seed
+        Of the sharing out of blocks.
+
+    Returns
+    -------
+    dict
+        ``features``, and balanced accuracies in percent.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
+    kinds: dict[str, Callable[[], Any]] = {
+        "linear": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1)),
+        "neighbours": lambda: make_pipeline(
+            StandardScaler(),
+            Normalizer(),
+            KNeighborsClassifier(NEIGHBOURS, weights="distance"),
+        ),
+    }
+    cut = StratifiedGroupKFold(samples.folds, shuffle=True, random_state=seed)
+    found: dict[str, list[float]] = {name: [] for name in kinds}
+    for train, test in cut.split(values, samples.labels, samples.blocks):
+        if len(np.unique(samples.labels[train])) < 2 or not len(test):
+            continue
+        for name, make in kinds.items():
+            guess = make().fit(values[train], samples.labels[train]).predict(values[test])
+            found[name].append(100 * _balanced(samples.labels[test], guess))
+    result: dict[str, float] = {"features": values.shape[1]}
+    for name, accuracies in found.items():
+        result[name] = float(np.mean(accuracies))
+        result[f"{name}_std"] = float(np.std(accuracies))
+    return result
+
+
+def _balanced(truth: Array, guess: Array) -> float:
+    """Mean over the classes of a fold of the share that was found."""
+    return float(np.mean([(guess[truth == each] == each).mean() for each in np.unique(truth)]))
+
+
+def probe_text(table: pd.DataFrame) -> str:
+    """Write the table of a probe as text, and what it was made with."""
+    lines = ["balanced accuracy in percent, mean and deviation over folds", ""]
+    head = f"{'':{_WIDTH}} {'features':>9} {'linear probe':>14} {'nearest':>14}"
+    lines += [head, "-" * len(head)]
+    for name, row in table.iterrows():
+        linear = f"{row['linear']:.1f} ± {row['linear_std']:.1f}"
+        nearest = f"{row['neighbours']:.1f} ± {row['neighbours_std']:.1f}"
+        lines.append(f"{name!s:{_WIDTH}} {row['features']:9.0f} {linear:>14} {nearest:>14}")
+    facts = table.attrs
+    lines += [
+        "",
+        f"{facts['pixels']} pixels of {facts['classes']} classes in {facts['blocks']} squares, "
+        f"{facts['folds']} folds; weights: {facts['weights']}",
+    ]
+    return "\n".join(lines)

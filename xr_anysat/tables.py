@@ -1,0 +1,97 @@
+"""Reports as text and as HTML: sizes, amounts and times in words, and tables of them."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = [
+    "amount_text",
+    "bytes_text",
+    "duration_text",
+    "html_list",
+    "html_table",
+    "sizes_text",
+    "text_list",
+    "text_table",
+]
+
+Rows = Sequence[tuple[str, str]]
+
+WIDTH = 100
+"""Columns that wrapped text keeps to."""
+
+
+def text_table(rows: Rows) -> list[str]:
+    """Lines of names and values, the values in one column."""
+    return [f"  {name:21} {value}" for name, value in rows]
+
+
+def text_list(items: Iterable[str], mark: str = "-") -> list[str]:
+    """Lines of a list, wrapped."""
+    return [
+        line
+        for item in items
+        for line in textwrap.wrap(
+            item,
+            WIDTH,
+            initial_indent=f"  {mark} ",
+            subsequent_indent=" " * (len(mark) + 3),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def html_table(caption: str, rows: Rows) -> str:
+    """Table of names and values."""
+    lines = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left;white-space:pre-wrap'>{escape(value)}</td></tr>"
+        for name, value in rows
+    )
+    return f"<table><caption>{escape(caption)}</caption>{lines}</table>"
+
+
+def html_list(items: Iterable[str]) -> str:
+    """Bulleted list."""
+    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+
+
+def bytes_text(number: float) -> str:
+    """Bytes in the unit that suits them, three digits."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
+def amount_text(number: float) -> str:
+    """Large number with its prefix, three digits."""
+    for unit in ("", " k", " M", " G", " T"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:,.3g} P"
+
+
+def duration_text(seconds: float) -> str:
+    """Time in the unit that suits it, two digits."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Sizes of chunks along a dimension, alike ones counted: 3 x 512 + 444."""
+    runs: list[list[int]] = []
+    for size in sizes:
+        if runs and runs[-1][1] == size:
+            runs[-1][0] += 1
+        else:
+            runs.append([1, size])
+    if len(runs) > 3:
+        return f"{len(sizes)} of up to {max(sizes)}"
+    text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)
+    return f"({text})" if len(runs) > 1 else text
