@@ -64,7 +64,17 @@ def test_graph():
 
 def test_stages():
     suite = BENCHMARKS / "bench_stages.py"
-    command = [sys.executable, "-m", "pytest", "-q", suite, "--benchmark-disable", "-k", "tiny"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        suite,
+        "--benchmark-disable",
+        "-n0",
+        "-k",
+        "tiny",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout
     assert re.search(r"\b1\d passed", done.stdout)

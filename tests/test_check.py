@@ -19,7 +19,7 @@ import xarray as xr
 from catalogs import items_of, landscape
 from cubes import LABELS, TINY, make_cube, punch
 from helpers import BANDS, make_dataset
-from stores import Reader
+from stores import ALWAYS, Reader
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError
@@ -549,6 +549,20 @@ def test_without_a_sample_nothing_is_read():
     assert not source.reads
 
 
+def test_a_reader_that_fails_is_a_fault():
+    source = reader(40, 40, (1, 1, 40, 40))
+    source.faults[1, 2, 0, 0] = ALWAYS
+    report = check(source.cube, sample=True)
+    assert not report.ok
+    assert report.sample is None
+    (fault,) = report.faults
+    assert "could not be read: OSError: block (1, 2, 0, 0) cannot be read. Repair" in fault
+    assert report.plan is not None
+    assert check(source.cube).ok
+    source.faults.clear()
+    assert check(source.cube, sample=True, normalize="none").ok
+
+
 @pytest.mark.parametrize("dataset", [False, True])
 def test_a_file_is_not_read(tmp_path, dataset):
     cube = sound(600, 300, dtype="int16")
@@ -558,7 +572,7 @@ def test_a_file_is_not_read(tmp_path, dataset):
         opened = opened if dataset else opened.s2
         report = check(opened)
         planned = opened.anysat.plan(model=TINY, tile_size=16)
-        tiles = opened.anysat.tiles(frame=False)
+        tiles = opened.anysat.tiles(as_frame=False)
         assert (opened.anysat.gsd, opened.anysat.crs.to_epsg()) == (10, 32631)
         assert (len(opened.anysat.bands), len(opened.anysat.s2_dates)) == (10, 3)
         variables = opened.data_vars.values() if dataset else [opened]
@@ -569,7 +583,7 @@ def test_a_file_is_not_read(tmp_path, dataset):
         assert not any(v.variable._in_memory for v in variables)
         loaded = opened.load()
     assert planned == report.plan == loaded.anysat.plan(model=TINY, tile_size=16)
-    assert len(tiles) == len(loaded.anysat.tiles(frame=False))
+    assert len(tiles) == len(loaded.anysat.tiles(as_frame=False))
     assert report.ok
     seen = check(loaded.chunk(x=256, y=256, time=1), sample=True).sample
     assert sample.nbytes < loaded.nbytes
@@ -659,7 +673,7 @@ def test_no_sample_of_a_broken_cube():
     assert "values are looked at once the faults are mended" in repr(report)
 
 
-def test_a_picture_shows_the_median_in_true_colour():
+def test_a_picture_shows_true_colour():
     cube = landscape((48, 40), dates=5)
     report = check(cube, sample=True)
     (picture,) = report.sample.pictures
@@ -672,6 +686,8 @@ def test_a_picture_shows_the_median_in_true_colour():
     for band in range(3):
         likeness = [np.corrcoef(m[seen], picture[..., band][seen])[0, 1] for m in medians]
         assert likeness[band] == max(likeness) > 0.8
+    looks = cube.anysat.quicklook().transpose("y", "x", "rgb").fillna(0)
+    np.testing.assert_allclose(picture / 255, looks, atol=0.5 / 255 + 1e-6)
     png = re.search(r"data:image/png;base64,([^']+)'", report._repr_html_())[1]
     shown = matplotlib.image.imread(io.BytesIO(base64.b64decode(png)))
     np.testing.assert_allclose(shown[..., :3] * 255, picture, atol=0.5)

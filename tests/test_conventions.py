@@ -210,5 +210,5 @@ def test_copies(cube, tmp_path):
 
 def test_without_pystac(cube, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pystac", None)
-    with pytest.raises(MissingExtraError, match=r"stac_item needs pystac .* \"xr-anysat\[stac\]\""):
+    with pytest.raises(MissingExtraError, match=r"stac_item\(\) needs pystac .* \"xr-anysat\[s"):
         xr_anysat.stac_item(tmp_path / "map.zarr")

@@ -379,12 +379,22 @@ def test_dates_outside_the_period_are_left_out():
 
 @pytest.mark.parametrize(
     "end",
-    ["2021-12-31", "2021-12", "2021", dt.date(2021, 12, 31), np.datetime64("2021-12-31"),
+    ["2021-12-31", "2021-12", "2021", "2021/12/31", "2021-12-31 ", " 2021", "2021/12", "2021.12.31",
+     "20211231", "2021 Dec 31", dt.date(2021, 12, 31), np.datetime64("2021-12-31"),
      pd.Timestamp("2021-12-31"), dt.datetime(2021, 12, 31)],
 )  # fmt: skip
 def test_the_last_day_of_a_period_is_in_it(end):
     dates = ["2021-01-01", "2021-12-31T23:59:59", "2022-01-01"]
     assert grouped(dates, 1, ("2021", end))[0] == [[0, 1]]
+
+
+@pytest.mark.parametrize(("end", "last"), [
+    ("2021-3-16", 1), ("2021-3", 2), ("2021/3/16", 1), ("2021-3-16 00:00", 0),
+    ("2021-03-16T00", 0), ("2021-03-16 13", 1), ("2021-03-16 12", 0),
+])  # fmt: skip
+def test_a_day_is_whole_however_it_is_written(end, last):
+    dates = ["2021-03-15", "2021-03-16T13:00", "2021-03-31T23:00", "2021-04-01"]
+    assert grouped(dates, 1, ("2021", end))[0] == [list(range(last + 1))]
 
 
 @pytest.mark.parametrize("period", [("2021",), ("2021", "2021-02-30"), ("2021", "x"), (1, 2)])

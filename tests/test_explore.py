@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from cubes import NORTH, TINY, WEST, make_cube, punch
+from cubes import NORTH, WEST, make_cube, punch
 
 import xr_anysat
-from xr_anysat import OptionError
+from xr_anysat import OptionError, StoreError
 
 pytest.importorskip("bokeh")
 
@@ -28,11 +28,6 @@ def cube():
     return punch(make_cube(40, 60))
 
 
-@pytest.fixture(scope="module")
-def embedding(cube):
-    return cube.anysat.embed("grid", model=TINY, tile_size=16, progress=False)
-
-
 def test_the_page_holds_all_it_needs(cube, embedding, tmp_path):
     view = embedding.chunk(y=16).anysat.explore(cube)
     page = view.save(tmp_path / "page.html").read_text(encoding="utf-8")
@@ -42,6 +37,32 @@ def test_the_page_holds_all_it_needs(cube, embedding, tmp_path):
     assert frame.startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
     assert frame.count('"') == 4  # of srcdoc and style: none of the page's own ends them
     assert view.shape == (40, 60)
+
+
+def test_a_page_replaces_an_earlier_one_when_it_is_complete(embedding, tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("earlier")
+    view = embedding.anysat.explore(size=10)
+
+    def fails(self, text, **_):
+        self.write_bytes(text[:100].encode())
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.write_text", fails)
+        with pytest.raises(OSError, match="disk full"):
+            view.save(path)
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+    view.save(str(path))
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    with pytest.raises(StoreError, match="is a folder; give the name of a file"):
+        view.save(tmp_path)
+
+
+def test_a_fit_of_fewer_components_has_fewer_colours(embedding):
+    view = embedding.anysat.explore(size=10, fit=embedding.anysat.pca_fit(2))
+    assert view.shape == (7, 10)
 
 
 def test_the_error_of_cosines_is_what_it_says(embedding):
@@ -63,7 +84,7 @@ def test_the_error_of_cosines_is_what_it_says(embedding):
     [
         (lambda c, e: c.anysat.explore(), r"explore\(\) needs an embedding"),
         (lambda c, e: e[:, 0].anysat.explore(), r"a map \(feature, y, x\).*\('feature', 'x'\)"),
-        (lambda c, e: e.anysat.explore(size=0), "size=0 is no whole number from 1"),
+        (lambda c, e: e.anysat.explore(size=0), "size=0 is not a whole number of at least 1"),
         (lambda c, e: (e * np.nan).anysat.explore(), "has no cell with values"),
     ],
 )

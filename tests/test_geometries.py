@@ -1,6 +1,8 @@
 """Geometries as users have them: their CRS, what they bring along, and where they may lie."""
 
+import datetime as dt
 import warnings
+from decimal import Decimal
 
 import geopandas
 import numpy as np
@@ -175,7 +177,23 @@ def test_index_and_columns_are_coordinates(cube):
     )
 
 
+def objects(*values):
+    return pd.Series(values, dtype=object)
+
+
 MISSING = {
+    "objects, yes or no": (objects(True, None, False), [1.0, np.nan, 0.0]),
+    "objects, all yes or no": (objects(True, True, False), [True, True, False]),
+    "objects, whole": (objects(1, None, 3), [1.0, np.nan, 3.0]),
+    "objects, all whole": (objects(1, 2, 3), [1, 2, 3]),
+    "objects, fractions": (objects(1, 2.5, None), [1.0, 2.5, np.nan]),
+    "objects, decimal": (objects(Decimal("1.5"), None, Decimal(2)), [1.5, np.nan, 2.0]),
+    "objects, nothing": (objects(None, None, np.nan), [np.nan] * 3),
+    "objects, text": (objects("x", None, "y"), ["x", np.nan, "y"]),
+    "time, of dates": (
+        objects(dt.date(2021, 3, 1), None, dt.date(2021, 3, 2)),
+        ["2021-03-01", "NaT", "2021-03-02"],
+    ),
     "category": (pd.Categorical(["b", None, "a"]), ["b", np.nan, "a"]),
     "category of numbers": (pd.Categorical([2, 1, 2]), [2, 1, 2]),
     "string": (pd.array(["x", None, "y"], dtype="string"), ["x", np.nan, "y"]),
@@ -195,13 +213,20 @@ def test_types_that_xarray_does_not_know(cube, kind):
     values, expected = MISSING[kind]
     found = embed(cube, frame(value=values))["value"]
     assert type(found.variable._data) is np.ndarray
-    if kind == "time":
+    if kind.startswith("time"):
         assert np.array_equal(found, np.array(expected, "M8[ns]"), equal_nan=True)
     elif isinstance(expected[0], str):
         assert pd.Series(found.values).equals(pd.Series(expected))
     else:
-        assert found.dtype.kind in "if"
+        assert found.dtype.kind in "ifb"
+        assert (found.dtype.kind == "b") == isinstance(expected[0], bool)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_column_of_several_types_is_text_and_says_so(cube):
+    with pytest.warns(AnySatWarning, match="column 'note' holds values of several types"):
+        found = embed(cube, frame(note=objects(1, "wheat", None)))["note"]
+    assert pd.Series(found.values).equals(pd.Series(["1", "wheat", np.nan]))
 
 
 def test_levels_of_a_multiindex_are_coordinates(cube):

@@ -34,6 +34,7 @@ ORDER = [
     "cells",
     "axes",
     "export",
+    "raster",
     "check",
     "check_report",
     "check_values",
@@ -95,6 +96,7 @@ ORDER = [
     "conversion",
     "checkpoint",
     "unpickle",
+    "true_colour",
     "sentinel2",
     "model.network",
     "model.temporal",
@@ -112,6 +114,7 @@ ORDER = [
     "datasets.geometry",
     "datasets.covers",
     "datasets.noise",
+    "targets",
     "options",
     "extras",
     "_warn",
@@ -219,3 +222,11 @@ def test_importing_registers_the_accessor():
 def test_what_the_package_exports_is_there():
     assert all(hasattr(xr_anysat, name) for name in xr_anysat.__all__)
     assert {"embed", "Model", "AnySatError", "set_options"} <= set(xr_anysat.__all__)
+
+
+def test_what_is_returned_can_be_named():
+    from xr_anysat import check_report, plan, report
+
+    assert xr_anysat.Check is check_report.Check
+    assert xr_anysat.StoreReport is report.StoreReport
+    assert xr_anysat.Plan.__module__ == "xr_anysat.plan", plan

@@ -103,7 +103,7 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("rounds", "how"),
     [
-        (4, signal.SIGKILL),
+        (2, signal.SIGKILL),
         pytest.param(24, signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param(6, signal.SIGINT, marks=pytest.mark.slow),
     ],

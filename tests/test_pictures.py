@@ -2,6 +2,7 @@
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import dask
@@ -332,6 +333,23 @@ def test_a_place_without_values_is_an_error_once_they_are_seen(embedding):
         embedding.anysat.similarity(np.zeros(embedding.sizes["feature"]))
 
 
+def test_a_fit_of_few_different_vectors_needs_little_memory():
+    vectors = np.random.default_rng(0).normal(size=(500, 64)).astype("float32")
+    turns = np.arange(70 * 70) % 500
+    emb = labelled(vectors[turns].T.reshape(64, 70, 70))
+    tracemalloc.start()
+    try:
+        fit = emb.anysat.cluster_fit(600)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * emb.nbytes
+    assert fit["count"].values[:500].tolist() == sorted(np.bincount(turns), reverse=True)
+    assert np.isnan(fit["count"][500:]).all()
+    again = emb.anysat.cluster(fit=fit)
+    assert (vectors[turns] == fit["centers"].values[again.values.ravel()]).all()
+
+
 ONE = labelled(np.arange(24, dtype="float32").reshape(2, 3, 4))
 OTHER = ONE.assign_attrs(model="AnySat tiny")
 
@@ -342,14 +360,17 @@ OTHER = ONE.assign_attrs(model="AnySat tiny")
         (lambda: make_cube().anysat.pca_rgb(), r"dimension 'feature'.*dims \('time', 'band', 'y'"),
         (lambda: ONE.to_dataset().anysat.cluster(2), r"ds\['embedding'\]\.anysat\.cluster\(n\)"),
         (lambda: xr.Dataset().anysat.similarity((0, 0)), "this is a Dataset; embed the cube first"),
-        (lambda: ONE.anysat.pca_rgb(0), "components=0 is no whole number from 1 to the 2"),
-        (lambda: ONE.anysat.pca_rgb(True), "components=True is no whole number"),
-        (lambda: ONE.anysat.pca_rgb(3), "to the 2 that the embedding has"),
+        (lambda: ONE.anysat.pca_rgb(0), "components=0 is not a whole number of at least 1"),
+        (lambda: ONE.anysat.pca_rgb(True), "components=True is not a whole number"),
+        (lambda: ONE.anysat.pca_rgb(3), "components=3 are more than the 2 that the embedding has"),
         (lambda: ONE.anysat.pca_rgb(2, clip=(98, 2)), r"clip=\(98, 2\) is no pair of rising"),
         (lambda: ONE.anysat.pca_rgb(2, clip=5), "clip=5 is no pair"),
         (lambda: ONE.anysat.pca_rgb(2, ONE), "fit= is a DataArray; give what .*pca_fit"),
         (lambda: ONE.anysat.pca_rgb(2, xr.Dataset()), r"fit= has \[\]; give what"),
-        (lambda: ONE.anysat.pca_rgb(2, ONE.anysat.pca_fit(1)), "to the 1 that the fit has"),
+        (
+            lambda: ONE.anysat.pca_rgb(2, ONE.anysat.pca_fit(1)),
+            "=2 are more than the 1 that the fit has",
+        ),
         (
             lambda: ONE[:1].anysat.pca_rgb(1, ONE.anysat.pca_fit(1)),
             r"vectors of 2 features, and the embedding has 1; .*part == \"patch\"",
@@ -366,9 +387,9 @@ OTHER = ONE.assign_attrs(model="AnySat tiny")
         ),
         (lambda: ONE.anysat.cluster(), "either a number of clusters or a fit"),
         (lambda: ONE.anysat.cluster(2, fit=ONE.anysat.cluster_fit(2)), "either a number"),
-        (lambda: ONE.anysat.cluster(0), "n=0 is no whole number of clusters from 1 to 12"),
-        (lambda: ONE.anysat.cluster(13), "the embedding has 12 cells"),
-        (lambda: ONE.anysat.cluster(2, seed=-1), "seed=-1 is no whole number"),
+        (lambda: ONE.anysat.cluster(0), "n=0 is not a whole number of at least 1"),
+        (lambda: ONE.anysat.cluster(13), "n=13 clusters are more than the embedding has cells, 12"),
+        (lambda: ONE.anysat.cluster(2, seed=-1), "seed=-1 is not a whole number from 0 to 42949"),
         (lambda: ONE.anysat.similarity("here"), "the target is 'here'; give a shapely Point"),
         (lambda: ONE.anysat.similarity((1, 2, 3)), r"the target is \(1, 2, 3\)"),
         (lambda: ONE.anysat.similarity(shapely.Point()), "POINT EMPTY"),
@@ -385,8 +406,11 @@ OTHER = ONE.assign_attrs(model="AnySat tiny")
         ),
         (lambda: ONE.isel(y=0).anysat.similarity((0, 0)), r"dims \('feature', 'x'\); give a vec"),
         (lambda: ONE.anysat.quicklook(), r"this is an embedding; embedding\.anysat\.pca_rgb"),
-        (lambda: make_cube().anysat.quicklook(size=0), "size=0 is no whole number from 1"),
-        (lambda: make_cube().anysat.quicklook(dates=2.5), "dates=2.5 is no whole number"),
+        (
+            lambda: make_cube().anysat.quicklook(size=0),
+            "size=0 is not a whole number of at",
+        ),
+        (lambda: make_cube().anysat.quicklook(most_dates=2.5), "most_dates=2.5 is not a whole"),
         (lambda: make_cube().anysat.quicklook(clip="ab"), "clip='ab' is no pair"),
     ],
 )
@@ -423,7 +447,7 @@ def test_true_colour_is_the_lower_quartile_in_the_cubes_order():
 
 def test_a_large_cube_is_thinned_in_the_middle_of_squares():
     cube = make_cube(40, 65, dates=7)
-    small = cube.anysat.quicklook(size=20, dates=4, clip=(0, 100))
+    small = cube.anysat.quicklook(size=20, most_dates=4, clip=(0, 100))
     assert small.shape == (3, 10, 16)
     assert small.rio.resolution() == (40, -40)
     west, _, _, north = small.rio.bounds()
@@ -434,7 +458,7 @@ def test_a_large_cube_is_thinned_in_the_middle_of_squares():
     np.testing.assert_array_equal(small.values, same.values)
     for name in ("x", "y"):
         np.testing.assert_array_equal(small[name], thin[name])
-    flipped = cube[:, :, ::-1].anysat.quicklook(size=20, dates=4, clip=(0, 100))
+    flipped = cube[:, :, ::-1].anysat.quicklook(size=20, most_dates=4, clip=(0, 100))
     np.testing.assert_array_equal(flipped.values[:, ::-1], small.values)
     np.testing.assert_array_equal(flipped["y"][::-1], small["y"])
 
@@ -449,11 +473,11 @@ def test_a_lazy_cube_gives_the_same_lazily_and_reads_the_dates_it_uses():
 
     source = cube.chunk(time=1, y=10, x=12)
     counted = source.copy(data=source.data.map_blocks(note, dtype=cube.dtype, meta=np.empty(0)))
-    lazy, again = (counted.anysat.quicklook(size=12, dates=3) for _ in range(2))
+    lazy, again = (counted.anysat.quicklook(size=12, most_dates=3) for _ in range(2))
     assert lazy.chunks
     assert not read
     assert lazy.__dask_keys__() == again.__dask_keys__()
-    xr.testing.assert_allclose(lazy.compute(), cube.anysat.quicklook(size=12, dates=3))
+    xr.testing.assert_allclose(lazy.compute(), cube.anysat.quicklook(size=12, most_dates=3))
     assert read == {0, 4, 8}
 
 

@@ -21,11 +21,6 @@ def cube():
     return punch(make_cube(20, 25))
 
 
-@pytest.fixture(scope="module")
-def embedding(cube):
-    return cube.anysat.embed("grid", model=TINY, tile_size=16, progress=False)
-
-
 def image_of(axis):
     (image,) = axis.images
     return image.get_array(), image.get_extent()
@@ -107,6 +102,22 @@ def test_clusters_have_colours_of_their_own_and_a_legend(embedding, n, named):
         assert legend is None
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("written", ["to_netcdf", "to_zarr"])
+def test_clusters_from_a_file_look_as_before(embedding, n, written, tmp_path):
+    found = embedding.anysat.cluster(n)
+    assert (found == -1).any()
+    options = {"consolidated": False} if written == "to_zarr" else {}
+    getattr(found, written)(tmp_path / "kinds", **options)
+    engine = {"to_netcdf": "netcdf4", "to_zarr": "zarr"}[written]
+    with xr.open_dataset(tmp_path / "kinds", engine=engine, **options) as again:
+        assert again["cluster"].dtype.kind == "f"
+        (axis,) = again["cluster"].anysat.plot(figure=Figure())
+    shown, _ = image_of(axis)
+    np.testing.assert_array_equal(shown, image_of(found.anysat.plot(figure=Figure())[0])[0])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == list("012"[:n])
+
+
 def boxes(sizes):
     """Squares side by side, the first with a hole."""
     shapes = [shapely.box(WEST + 60 * n, NORTH - 60, WEST + 60 * n + size, NORTH - 10)
@@ -140,6 +151,20 @@ def test_geometries_are_filled_with_their_colours(cube):
     bare = vectors.assign_coords(geometry=np.arange(4))
     with pytest.raises(OptionError, match="the `geometry` coordinate holds none"):
         bare.anysat.plot(figure=Figure())
+
+
+def test_points_and_lines_of_a_collection_are_drawn(cube):
+    west, north = WEST + 100, NORTH - 100
+    line = shapely.LineString([(WEST + 10, north), (WEST + 60, north)])
+    inner = shapely.GeometryCollection([shapely.Point(WEST + 200, north), shapely.Polygon()])
+    square = shapely.box(west, north, west + 50, north + 50)
+    mixed = shapely.GeometryCollection([square, line, inner])
+    vectors = cube.anysat.embed("pooled", geometry=[mixed], model=TINY, progress=False)
+    (axis,) = vectors.anysat.plot(figure=Figure())
+    (path,) = axis.collections[0].get_paths()
+    for inside in ((west + 25, north + 25), (WEST + 30, north), (WEST + 200, north)):
+        assert path.contains_point(inside)
+    assert not path.contains_point((WEST + 80, north))
 
 
 def test_maps_that_run_north_or_have_no_crs_are_drawn_in_place(embedding):

@@ -8,7 +8,7 @@ from cubes import TINY
 from xr_anysat import OptionError
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.prepare import understand_cube
-from xr_anysat.probe import draw_samples, probe, score
+from xr_anysat.probe import _raw, draw_samples, probe, score
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,31 @@ def test_lazy_and_turned_cubes_score_the_same(cube):
     expected = probe(small, **options)
     lazy = probe(small.chunk(x=17, y=20), small["land_cover"], **options)
     np.testing.assert_allclose(lazy.values, expected.values, atol=1)
+
+
+def test_a_turned_cube_without_some_dates_scores_the_same(cube):
+    mask = xr.ones_like(cube.isel(band=0, drop=True), dtype=bool)
+    mask[1, 10:30] = False
+    samples = drawn(cube, pixels=200)
+    turned = cube.isel(y=slice(None, None, -1))
+    flipped = type(samples)(**{**vars(samples), "rows": cube.sizes["y"] - 1 - samples.rows})
+    arguments = (*understand_cube(cube), samples, mask)
+    expected = _raw(*arguments)
+    for other in (turned, turned.chunk(x=25, y=30)):
+        found = _raw(*understand_cube(other), flipped, mask.isel(y=slice(None, None, -1)))
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values)
+    by_hand = cube.values[:, :, samples.rows, samples.columns].astype(float)
+    seen = (by_hand != 0).all(axis=1) & mask.values[:, samples.rows, samples.columns]
+    by_hand[~np.broadcast_to(seen[:, None], by_hand.shape)] = np.nan
+    means = expected["bands: mean, deviation, quantiles"][:, :10]
+    np.testing.assert_allclose(means, np.nanmean(by_hand, axis=0).T)
+
+
+@pytest.mark.parametrize("option", ["mode", "input_prep", "geometry"])
+def test_options_that_do_not_go(cube, option):
+    with pytest.raises(OptionError, match="embeds pixels"):
+        probe(cube, model=TINY, **{option: "tile"})
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,12 @@ from cubes import TINY, WIDTH, make_cube, punch
 from stores import ALWAYS, Fragile, Reader, embed, to_zarr
 
 import xr_anysat
-from xr_anysat import AnySatWarning, OptionError, StoreError, chunking, guard, packing, sample
+from xr_anysat import AnySatWarning, OptionError, StoreError, chunking, packing, sample
 from xr_anysat.embed import prepare_as_embed
 from xr_anysat.quantize import Quantization, fit_quantization
-from xr_anysat.runs import find_scheduler
+from xr_anysat.runs import Effort, find_scheduler
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    """Regions of 8 pixels, and no pause before a task is tried again."""
-    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
-    monkeypatch.setattr(guard, "PAUSE", 0)
+pytestmark = pytest.mark.usefixtures("small_regions")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +130,53 @@ def test_by_other_means(cube, tmp_path):
         np.testing.assert_array_equal(copy, ours)
 
 
+def copied(store, to):
+    """Copy a store as xarray alone does."""
+    with xr.open_zarr(store) as found:
+        whole = found.load().drop_encoding() if to.name == "plain.zarr" else found.load()
+    whole.to_zarr(to, mode="w", consolidated=False)
+    return to
+
+
+@pytest.mark.parametrize("name", ["coded.zarr", "plain.zarr"])
+def test_a_copy_is_decoded_too(cube, name, tmp_path):
+    to_zarr(cube.chunk(x=8, y=8), tmp_path / "map.zarr", "patch", quantize="int8")
+    copy = copied(tmp_path / "map.zarr", tmp_path / name)
+    for decode in (True, False):
+        ours = xr_anysat.open_embedding(tmp_path / "map.zarr", decode=decode)
+        found = xr_anysat.open_embedding(copy, decode=decode)
+        codes = not decode and name == "plain.zarr"  # which are numbers with NaN there
+        expected = ours.where(ours != -128).astype("float32") if codes else ours
+        xr.testing.assert_equal(found, expected)
+        assert found.dtype == expected.dtype
+        assert set(found.coords) == set(ours.coords)
+
+
+def test_codes_with_numbers_as_coordinates_are_decoded(cube, tmp_path):
+    to_zarr(cube.chunk(x=8, y=8), tmp_path / "map.zarr", "patch", quantize="int8")
+    codes = xr_anysat.open_embedding(tmp_path / "map.zarr", decode=False)
+    codes.to_dataset().to_zarr(tmp_path / "codes.zarr", consolidated=False)
+    found = xr_anysat.open_embedding(tmp_path / "codes.zarr")
+    xr.testing.assert_equal(found, xr_anysat.open_embedding(tmp_path / "map.zarr"))
+    again = xr_anysat.open_embedding(tmp_path / "codes.zarr", decode=False)
+    xr.testing.assert_identical(again["scale"], codes["scale"])
+
+
+def test_what_a_copy_gives_belongs_to_its_keys(cube, tmp_path):
+    def keys(**options):
+        return xr_anysat.open_embedding(copy, **options).data.name
+
+    for number, one in enumerate((cube, cube * 1.5)):
+        to_zarr(one.chunk(x=8, y=8), tmp_path / f"{number}.zarr", "patch", quantize="int8")
+    copy = copied(tmp_path / "0.zarr", tmp_path / "copy.zarr")
+    codes = keys(decode=False)
+    values = keys()
+    assert (keys(), keys(decode=False)) == (values, codes)
+    assert values != codes
+    copied(tmp_path / "1.zarr", copy)
+    assert not {keys(), keys(decode=False)} & {values, codes}
+
+
 def test_few_features_read_few(cube, monkeypatch):
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 1024)
     store = Fragile({})
@@ -228,7 +270,7 @@ def test_killed_at_every_write(torn):
     options = {"mode": "patch", "tile_size": 8, "reduce": 3, "quantize": "int8"}
     undisturbed = Fragile({})
     to_zarr(cube, undisturbed, **options)
-    for last in range(1, undisturbed.writes + 1, 5):
+    for last in range(1 + torn, undisturbed.writes + 1, 9):
         objects = {}
         with pytest.raises(StoreError):
             to_zarr(cube, Fragile(objects, last=last, torn=torn), retries=0, **options)
@@ -281,7 +323,8 @@ def test_the_sample_is_of_the_map(mode, overlap, limits, monkeypatch):
     options = {"model": TINY, "tile_size": 16, "overlap": overlap, "normalize": "treesatai"}
     prepared = prepare_as_embed(one.chunk(x=24, y=24), mode, options)
     scheduler = find_scheduler(prepared.values, True)
-    drawn = sample.draw_sample(prepared, scheduler, retries=0, skip=False, progress=False)
+    effort = Effort(scheduler=scheduler, retries=0, skip=False, progress=False)
+    drawn = sample.draw_sample(prepared, effort)
     cells = one.anysat.embed(mode, **options).stack(cell=("y", "x")).dropna("cell").values.T
     if limits == "whole":
         assert drawn.windows == 1

@@ -14,19 +14,20 @@ import pytest
 import xarray as xr
 import zarr
 from cubes import WIDTH, make_cube, punch
+from fsspec import register_implementation
 from stores import ALWAYS, Fragile, Reader, embed, to_zarr
 
 import xr_anysat
 from xr_anysat import (
     AnySatWarning,
     CubeError,
+    MissingExtraError,
     OptionError,
     ScaleError,
     StoreError,
     WeightsError,
     chunking,
     filling,
-    guard,
     lazy,
     statistics,
     storage,
@@ -36,13 +37,10 @@ from xr_anysat.regions import RegionGrid
 from xr_anysat.storage import open_place
 
 CHUNKS = (3, 10, 8, 8)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    """Regions of 8 pixels, and no pause before a task is tried again."""
-    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
-    monkeypatch.setattr(guard, "PAUSE", 0)
+pytestmark = [
+    pytest.mark.usefixtures("small_regions"),
+    pytest.mark.filterwarnings("ignore:Sending large graph"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +260,21 @@ def test_relative_paths(cube, tmp_path, monkeypatch):
 def test_what_is_no_store(cube, store, options, message):
     with pytest.raises(OptionError, match=message):
         to_zarr(cube.chunk(x=8), store, **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("cloud://bucket/map.zarr", StoreError, "cannot be opened: Protocol not known: cloud.*s3:"),
+        ("anysat://map.zarr", MissingExtraError, "needs a package of its protocol.*pip install"),
+    ],
+)
+def test_urls_that_cannot_be_opened(cube, url, error, message):
+    register_implementation("anysat", "anysat_files.Nowhere", clobber=True, errtxt="Install it")
+    with pytest.raises(error, match=message):
+        to_zarr(cube.chunk(x=8), url)
+    with pytest.raises(error, match=message):
+        xr_anysat.open_embedding(url)
 
 
 def test_stores_that_cannot_resume(cube, tmp_path):
@@ -546,6 +559,50 @@ def test_skipping(reader, stats, mode, scheduler, tmp_path):
     assert_is(xr_anysat.open_embedding(store), whole)
 
 
+ODD = ["._0.0.json", "foo.json", "0.json", "0.0.0.json", "-1.0.json", "0.7.json", "9.0.json"]
+
+
+def test_odd_files_beside_the_records(reader, stats, tmp_path):
+    """Of file managers and the like: they name no region, and so say nothing of any."""
+    store = tmp_path / "map.zarr"
+    options = {"normalize": stats, "overlap": 0, "tile_size": 8, "on_error": "skip", "retries": 0}
+    reader.faults[0, 0, 1, 1] = ALWAYS
+    with pytest.warns(AnySatWarning, match="could not be computed"):
+        to_zarr(reader.cube, store, **options)
+    progress = store / "embedding" / "progress"
+    for folder in ("done", "failed"):
+        for name in ODD:
+            (progress / folder / name).write_bytes(b"\x00\x05\x16")
+    manifest, grid = manifest_of(store)
+    assert len(grid) == 9
+    assert manifest.done(grid) == {0, 1, 2, 3, 5, 6, 7, 8}
+    assert [failed.region for failed in manifest.failed(grid)] == [4]
+    for torn in ("", "[]", "null", '{"region": 4}', "7"):
+        (progress / "failed" / "1.1.json").write_text(torn)
+        assert manifest.failed(grid) == []
+        with pytest.warns(AnySatWarning, match="8 of 9 regions"):
+            xr_anysat.open_embedding(store)
+    reader.faults.clear()
+    assert to_zarr(reader.cube, store, **options).complete
+    assert xr_anysat.open_embedding(store).attrs["complete"] == 1
+
+
+def test_what_another_job_has_completed_meanwhile_stays(reader, stats, tmp_path):
+    store = tmp_path / "map.zarr"
+    reader.faults[0, 0, 1, 1] = ALWAYS
+    options = {"normalize": stats, "overlap": 0, "tile_size": 8}
+    with pytest.warns(AnySatWarning, match="could not be computed"):
+        report = to_zarr(reader.cube, store, on_error="skip", retries=0, **options)
+    whole = to_zarr(reader.intact, store, **options)
+    assert whole.written == 1
+    manifest, grid = manifest_of(store)
+    before = xr_anysat.open_embedding(store).compute()
+    filling._note(report.failed, manifest, grid, set())  # of a job that listed them before
+    xr.testing.assert_identical(xr_anysat.open_embedding(store).compute(), before)
+    assert manifest.failed(grid) == []
+    assert not before.isnull().any()
+
+
 def test_bounds_of_failed_regions_when_turned(cube, stats):
     turned = cube.isel(y=slice(None, None, -1), x=slice(None, None, -1))
     reader = Reader(turned, CHUNKS)
@@ -687,11 +744,17 @@ def test_wrong_shapes_of_masks(cube, stats, tmp_path):
         to_zarr(cube.chunk(x=8, y=8), tmp_path / "map.zarr", normalize=stats, mask=short)
 
 
-def test_errors_of_the_whole_keep_their_kind(cube, tmp_path):
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_wrong_scale_ends_everything(cube, on_error, tmp_path):
     dark = (cube / 10_000).chunk(x=8)
     with pytest.raises(ScaleError, match="far below") as caught:
-        to_zarr(dark, tmp_path / "map.zarr", normalize="treesatai")
+        to_zarr(dark, tmp_path / "map.zarr", normalize="treesatai", on_error=on_error)
     assert caught.value.__notes__[0].startswith("in region ")
+    manifest, grid = manifest_of(tmp_path / "map.zarr")
+    assert not manifest.failed(grid)
+
+
+def test_errors_of_the_weights_keep_their_kind(cube, tmp_path):
     path = tmp_path / "stub.safetensors"
     path.write_bytes(b"no weights at all")
     for on_error in ("raise", "skip"):
@@ -740,8 +803,16 @@ def check_records(objects, whole):
         np.testing.assert_array_equal(array[window], whole.values[window])
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_killed_at_every_write(torn):
+@pytest.mark.parametrize(
+    ("torn", "step"),
+    [
+        (False, 4),
+        (True, 4),
+        pytest.param(False, 1, marks=pytest.mark.slow),
+        pytest.param(True, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_every_write(torn, step):
     """One after the other, what is written dies: whole objects only, or half of the last."""
     cube = make_cube(12, 16, dates=2).chunk(x=8, y=8)
     options = {"mode": "grid", "tile_size": 8}
@@ -749,7 +820,7 @@ def test_killed_at_every_write(torn):
     undisturbed = Fragile({})
     to_zarr(cube, undisturbed, **options)
     assert undisturbed.writes > 20
-    for last in range(1, undisturbed.writes + 1):
+    for last in range(1 + torn, undisturbed.writes + 1, step):
         objects = {}
         with pytest.raises(StoreError):
             to_zarr(cube, Fragile(objects, last=last, torn=torn), retries=0, **options)
@@ -871,9 +942,6 @@ def client():
         distributed.Client(cluster) as client,
     ):
         yield client
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:Sending large graph")
 
 
 def test_distributed(client, reader, tmp_path):

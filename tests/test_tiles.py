@@ -1,6 +1,6 @@
 """Footprints of tiles against the embeddings of the tiles."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -50,14 +50,14 @@ def test_they_are_the_tiles_of_the_embedding(cube, options, turn):
 def test_together_they_cover_the_cube_and_no_more(cube):
     whole = shapely.box(*cube.rio.bounds())
     for options in OPTIONS:
-        boxes = cube.anysat.tiles(frame=False, **options)
+        boxes = cube.anysat.tiles(as_frame=False, **options)
         assert shapely.union_all(boxes).equals(whole)
-    apart = cube.anysat.tiles(tile_size=16, overlap=0, frame=False)
+    apart = cube.anysat.tiles(tile_size=16, overlap=0, as_frame=False)
     assert sum(box.area for box in apart) == whole.area
 
 
 def test_a_stride_lies_between_neighbours(cube):
-    boxes = cube.anysat.tiles(tile_size=16, overlap=0.25, frame=False)
+    boxes = cube.anysat.tiles(tile_size=16, overlap=0.25, as_frame=False)
     assert boxes[1].bounds[0] - boxes[0].bounds[0] == 120
     assert boxes[0].intersection(boxes[1]).area == 40 * 160
 
@@ -69,7 +69,7 @@ def test_the_frame_has_places_and_crs(cube):
     assert tiles.row.tolist() == [0, 0, 1, 1]
     assert tiles.column.tolist() == [0, 1, 0, 1]
     assert tiles.complete.tolist() == [True, False, False, False]
-    assert tiles.geometry.tolist() == cube.anysat.tiles(tile_size=32, overlap=0, frame=False)
+    assert tiles.geometry.tolist() == cube.anysat.tiles(tile_size=32, overlap=0, as_frame=False)
 
 
 def test_vectors_can_be_pooled_over_them(cube):
@@ -80,20 +80,12 @@ def test_vectors_can_be_pooled_over_them(cube):
 
 
 def test_without_geopandas_they_are_polygons(cube, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.partition(".")[0] == "geopandas":
-            raise ImportError("No module named 'geopandas'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "geopandas", None)
     found = cube.anysat.tiles(tile_size=32, overlap=0)
     assert isinstance(found, list)
     assert {type(box) for box in found} == {shapely.Polygon}
-    with pytest.raises(MissingExtraError, match="frame=True needs geopandas") as caught:
-        cube.anysat.tiles(frame=True)
-    assert "tiles(frame=False)" in str(caught.value)
+    with pytest.raises(MissingExtraError, match=r'needs geopandas .*"xr-anysat\[vector\]"'):
+        cube.anysat.tiles(as_frame=True)
 
 
 def test_dates_are_not_needed_and_nothing_is_read(cube):
@@ -102,8 +94,8 @@ def test_dates_are_not_needed_and_nothing_is_read(cube):
 
     lazily = cube.chunk(x=20).drop_vars("time")
     lazily = lazily.copy(data=lazily.data.map_blocks(never, dtype="int16", meta=np.empty((0,) * 4)))
-    assert len(lazily.anysat.tiles(tile_size=32, overlap=0, frame=False)) == 4
-    assert len(make_dataset().drop_vars("time").anysat.tiles(frame=False)) == 1
+    assert len(lazily.anysat.tiles(tile_size=32, overlap=0, as_frame=False)) == 4
+    assert len(make_dataset().drop_vars("time").anysat.tiles(as_frame=False)) == 1
 
 
 def test_faults_are_those_of_embed(cube):

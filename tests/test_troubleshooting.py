@@ -49,6 +49,7 @@ SAYS_IT_ALL = (
     "cannot write …:",
     "does not exist",
     "is no folder; make it first",
+    "is a folder; give the name of a file in it",
     # another message follows, or is as good
     "--normalize: …",
     "the cube is empty",

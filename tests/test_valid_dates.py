@@ -1,7 +1,5 @@
 """How many dates of a pixel are valid."""
 
-from collections import Counter
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from cubes import TINY, make_cube, punch
 from helpers import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import Reader
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError
@@ -129,18 +128,11 @@ def test_a_dataset():
 
 
 def test_nothing_is_read_before_compute_and_only_what_is_asked_for(cube):
-    reads = Counter()
-
-    def read(block, block_info=None):
-        reads[block_info[0]["chunk-location"]] += 1
-        return block
-
-    data = cube.chunk(x=3, y=4, time=2).data
-    noted = cube.copy(data=data.map_blocks(read, dtype=data.dtype, meta=data._meta))
-    count = noted.anysat.valid_dates()
-    assert not reads
+    reader = Reader(cube, (2, 10, 4, 3))
+    count = reader.cube.anysat.valid_dates()
+    assert not reader.reads
     np.testing.assert_array_equal(count[:4, :3], plain(cube)[:4, :3])
-    assert reads == {(0, 0, 0, 0): 1, (1, 0, 0, 0): 1}
+    assert reader.reads == {(0, 0, 0, 0): 1, (1, 0, 0, 0): 1}
 
 
 def test_same_call_same_keys(cube):

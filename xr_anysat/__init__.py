@@ -7,6 +7,7 @@ nor matplotlib is imported before it is needed.
 from . import accessor as _accessor  # noqa: F401  registers `.anysat`
 from ._version import __version__
 from .check import check
+from .check_report import Check
 from .components import pca_fit, pca_rgb
 from .embed import embed
 from .errors import (
@@ -20,14 +21,16 @@ from .errors import (
     WeightsError,
 )
 from .explore import explore
-from .export import decode_geometry, encode_geometry, to_geodataframe, to_raster
+from .export import decode_geometry, encode_geometry, to_geodataframe
 from .kmeans import cluster, cluster_fit
 from .modelspec import Model
 from .opening import open_embedding, open_quantization, open_reduction
 from .options import set_options
-from .plan import plan
+from .plan import Plan, plan
 from .plot import plot
 from .quicklook import quicklook
+from .raster import to_raster
+from .report import StoreReport
 from .similarity import similarity
 from .stac import load_s2
 from .stac_item import stac_item
@@ -38,12 +41,15 @@ from .tiles import tiles
 __all__ = [
     "AnySatError",
     "AnySatWarning",
+    "Check",
     "CubeError",
     "MissingExtraError",
     "Model",
     "OptionError",
+    "Plan",
     "ScaleError",
     "StoreError",
+    "StoreReport",
     "WeightsError",
     "__version__",
     "band_stats",

@@ -14,15 +14,17 @@ from .check_report import Check
 from .components import pca_fit, pca_rgb
 from .embed import embed
 from .explore import Explorer, explore
-from .export import decode_geometry, encode_geometry, to_geodataframe, to_raster
+from .export import decode_geometry, encode_geometry, to_geodataframe
 from .kmeans import cluster, cluster_fit
 from .plan import Plan, plan
 from .plot import plot
 from .prepare import understand_cube, understand_grid
 from .quicklook import quicklook
+from .raster import to_raster
+from .report import StoreReport
 from .sentinel2 import BANDS
 from .similarity import similarity
-from .store import StoreReport, to_zarr
+from .store import to_zarr
 from .summaries import band_stats, valid_dates
 from .tiles import tiles
 from .unread import unread
@@ -90,7 +92,7 @@ class AnySatAccessor:
     def tiles(self, **options: Any) -> Any:
         """Footprints of the tiles that `embed` lays: see :func:`xr_anysat.tiles`.
 
-        A GeoDataFrame where geopandas is installed, else a list of polygons.
+        A GeoDataFrame where geopandas is installed, else a list of polygons; `as_frame` decides.
         """
         return tiles(self._cube, **options)
 

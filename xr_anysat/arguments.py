@@ -63,10 +63,12 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise OptionError(f"{name}={value!r} is not one of {list(choices)}")
 
 
-def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number that is large enough, or raise an OptionError."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise OptionError(f"{name}={value!r} is not a whole number of at least {least}")
+def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number within bounds, both included, or raise an OptionError."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise OptionError(f"{name}={value!r} is not a whole number {bounds}")
     return int(value)
 
 

@@ -8,7 +8,9 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 from pyproj import CRS
 
-__all__ = ["axis_labels", "crs_name", "crs_of", "map_extent", "rgba", "thinned", "title_of"]
+from .grid import crs_name
+
+__all__ = ["axis_labels", "crs_of", "map_extent", "rgba", "thinned", "title_of"]
 
 Array = npt.NDArray[Any]
 
@@ -62,11 +64,3 @@ def crs_of(picture: xr.DataArray) -> CRS | None:
     """CRS of a map, where it has one."""
     found = picture.rio.crs
     return None if found is None else CRS.from_user_input(found)
-
-
-def crs_name(crs: CRS | None) -> str:
-    """Code of a CRS, or else its name."""
-    if crs is None:
-        return "no CRS"
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else str(crs.name)

@@ -100,8 +100,7 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     if prepared is not None:
         made = plan_of(prepared)
         if sample:
-            seen = _sample(source, prepared, found, asked)
-            faults += seen.faults
+            seen = _sample(source, prepared, found, asked, faults)
     grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
     nodata = declared_missing(array)
     doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
@@ -150,14 +149,22 @@ def _prepare(
     return prepared, [str(w.message) for w in ours]
 
 
-def _sample(cube: Cube, prepared: Prepared, found: Findings, asked: dict[str, Any]) -> Sample:
-    """Look at some values; those of a file are read window by window."""
+def _sample(
+    cube: Cube, prepared: Prepared, found: Findings, asked: dict[str, Any], faults: list[str]
+) -> Sample | None:
+    """Look at some values, unless that is a fault; those of a file are read window by window."""
     if is_unread(cube) and found.grid is not None:
         pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
     array, spec = understand_cube(cube, bands=asked["bands"], dates=asked["dates"])
     mask = check_mask(asked["mask"], array, spec)
-    return take_sample(array, spec, mask, prepared.job.chunk.normalization)
+    try:
+        seen = take_sample(array, spec, mask, prepared.job.chunk.normalization)
+    except CubeError as error:
+        faults += error.faults
+        return None
+    faults += seen.faults
+    return seen
 
 
 def _by_date(sample: Sample, count: int) -> list[float]:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from .sentinel2 import DN_PER_REFLECTANCE
 
-__all__ = ["date_doubts", "offset_doubts", "repeated_days", "value_doubts"]
+__all__ = ["date_doubts", "offset_doubts", "value_doubts"]
 
 Moments = npt.NDArray[np.datetime64]
 

@@ -269,5 +269,5 @@ def _picture_html(picture: npt.NDArray[np.uint8]) -> str:
     imsave(png, picture, format="png")
     data = base64.b64encode(png.getvalue()).decode()
     style = "height:192px;image-rendering:pixelated;margin:2px"
-    text = "median of the sampled dates in true colour"
+    text = "the sampled dates in true colour"
     return f"<img style='{style}' alt='{text}' title='{text}' src='data:image/png;base64,{data}'/>"

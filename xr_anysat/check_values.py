@@ -13,8 +13,9 @@ import xarray as xr
 from .check_windows import Windows, read_windows
 from .cube import CubeSpec
 from .errors import ScaleError
-from .normalize import Normalization, check_scale, composite
+from .normalize import Normalization, check_scale
 from .sentinel2 import BANDS
+from .true_colour import POSITIONS, lower_quartile, stretched
 
 __all__ = ["Sample", "take_sample"]
 
@@ -63,7 +64,7 @@ class Sample:
     doubts
         What no Sentinel-2 image shows.
     pictures
-        (rows, columns, 3) uint8 of each window: median of its dates in true colour, north up,
+        (rows, columns, 3) uint8 of each window: true colour as by `quicklook`, north up,
         each stretched on its own; black where nothing is valid.
     """
 
@@ -99,6 +100,11 @@ def take_sample(
         (time, y, x) bool, True = valid, in the cube's order.
     how
         The normalisation that the values are meant for, if known.
+
+    Raises
+    ------
+    CubeError
+        Where they cannot be read.
     """
     read = read_windows(array, spec, mask)
     values = np.concatenate([v.reshape(*v.shape[:2], -1) for v in read.values], axis=2)
@@ -155,14 +161,9 @@ def _scale_faults(read: Windows, how: Normalization | None) -> Iterator[str]:
 
 
 def _picture(values: Array, valid: Array) -> npt.NDArray[np.uint8]:
-    """Median over the valid dates, in true colour."""
-    image, seen = composite(values[:, [2, 1, 0]], valid, [range(len(values))])
-    rgb = np.zeros((*seen.shape[1:], 3), dtype=np.uint8)
-    for band, plane in enumerate(image[0] if seen.any() else ()):
-        low, high = np.percentile(plane[seen[0]], STRETCH)
-        stretched = np.clip((plane - low) / max(high - low, 1e-6), 0, 1)
-        rgb[..., band] = np.where(seen[0], np.rint(255 * stretched), 0)
-    return rgb
+    """Lower quartile of the valid dates, in true colour."""
+    image = stretched(lower_quartile(values[:, list(POSITIONS)], valid), *STRETCH)
+    return np.rint(255 * np.nan_to_num(np.moveaxis(image, 0, -1))).astype(np.uint8)
 
 
 def _doubts(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:

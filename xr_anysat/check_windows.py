@@ -16,6 +16,7 @@ import xarray as xr
 
 from .bands import band_labels
 from .cube import CubeSpec, canonical, north_up
+from .errors import CubeError
 from .normalize import valid_dates
 from .sentinel2 import BANDS
 
@@ -74,12 +75,25 @@ def read_windows(array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None)
         The cube, and what was understood of it.
     mask
         (time, y, x) bool, True = valid, in the cube's order.
+
+    Raises
+    ------
+    CubeError
+        Where they cannot be read.
     """
     windows, dates = _choose(array, spec)
     blocks, nbytes = _touched(array, spec, windows, dates)
     parts = [_select(array, spec, window, dates) for window in windows]
     masks = [] if mask is None else [_select(mask, spec, window, dates) for window in windows]
-    parts, masks = dask.base.compute(parts, masks)
+    try:
+        parts, masks = dask.base.compute(parts, masks)
+    except Exception as error:  # whatever a reader raises
+        raise CubeError(
+            [
+                f"the values that were to be looked at could not be read: {type(error).__name__}: "
+                f"{error}. Repair the cube's source, or leave out what cannot be read: cube.sel()."
+            ]
+        ) from error
     values = [np.asarray(canonical(part, spec)) for part in parts]
     seen: list[Array | None] = [_of_mask(part, spec) for part in masks]
     seen = seen or [None] * len(values)

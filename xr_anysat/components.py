@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from .arguments import check_whole
 from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project
 from .errors import OptionError
 from .extras import require
 from .labels import FEATURE_DIM
 from .reduction import fit_reduction
 
-__all__ = ["check_clip", "pca_fit", "pca_rgb"]
+__all__ = ["check_clip", "few_components", "pca_fit", "pca_rgb"]
 
 Array = npt.NDArray[Any]
 
@@ -143,6 +144,17 @@ def pca_rgb(
     return cells.assign_coords(component=fit["component"], explained_variance_ratio=ratio)
 
 
+def few_components(embedding: Any, fit: Any = None) -> int:
+    """Three components to be seen as colours, or as many as the embedding and a fit have."""
+    known = [
+        sizes[dim]
+        for sizes in (getattr(each, "sizes", {}) for each in (embedding, fit))
+        for dim in (FEATURE_DIM, "component")
+        if dim in sizes
+    ]
+    return min(3, *known) if known else 3
+
+
 def check_clip(clip: Any) -> tuple[float, float]:
     """Take two rising percentiles.
 
@@ -161,12 +173,10 @@ def check_clip(clip: Any) -> tuple[float, float]:
 
 
 def _checked_components(components: Any, most: int, where: str = "the embedding has") -> int:
-    whole = isinstance(components, int | np.integer) and not isinstance(components, bool)
-    if not whole or not 1 <= components <= most:
-        raise OptionError(
-            f"components={components!r} is no whole number from 1 to the {most} that {where}."
-        )
-    return int(components)
+    count = check_whole("components", components)
+    if count > most:
+        raise OptionError(f"components={count} are more than the {most} that {where}; give fewer.")
+    return count
 
 
 def _percentile(table: xr.DataArray, at: float) -> xr.DataArray:

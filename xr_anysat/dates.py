@@ -25,8 +25,8 @@ _SHOWN = 5
 _STANDARD_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 _YEAR_FIRST = re.compile(r"\s*\d{4}(\D|\d{4}|$)")
-_WHOLE_DAYS = re.compile(r"\d{4}(-\d\d){0,2}")
-_DAY_WITHOUT_DASHES = re.compile(r"(\d{4})(\d\d)(\d\d)")
+_YEAR_OR_MONTH = re.compile(r"(\d{4})(?:[-/.](\d\d?))?")
+_TIME_OF_DAY = re.compile(r":|\dT\d")
 
 Moments = npt.NDArray[np.datetime64]
 
@@ -250,10 +250,11 @@ def _ends(period: tuple[Any, Any]) -> tuple[np.datetime64, np.datetime64]:
 def _last_second(value: Any) -> np.datetime64:
     """End of a year, month or day, where no time of the day is given."""
     if isinstance(value, str):
-        value = _DAY_WITHOUT_DASHES.sub(r"\1-\2-\3", value) if len(value) == 8 else value
-        if not _WHOLE_DAYS.fullmatch(value):
+        if _TIME_OF_DAY.search(value):
             return _moment(value)
-        value = np.datetime64(value)
+        if found := _YEAR_OR_MONTH.fullmatch(value.strip()):
+            year, month = found.groups()
+            value = np.datetime64(year if month is None else f"{year}-{month:0>2}")
     if not (isinstance(value, np.datetime64) and np.datetime_data(value)[0] in "YMWD"):
         value = _moment(value)
         if value != value.astype("M8[D]"):

@@ -12,8 +12,9 @@ import xarray as xr
 from .cube import CubeSpec
 from .datasets import simulated_landscape
 from .embed import embed
-from .errors import CubeError, WeightsError
+from .errors import WeightsError
 from .extras import require
+from .files import open_cube
 from .modelspec import Model
 from .plot import plot
 from .prepare import understand_cube
@@ -76,7 +77,8 @@ def run_demo(
         data = simulated_landscape((pixels, pixels), seed=seed, dates=DATES)
         name = f"simulated landscape, seed {seed}"
     else:
-        data, name = _open(cube), cube.name
+        with open_cube(str(cube), chunks=None) as opened:
+            data, name = opened, cube.name
     array, spec = understand_cube(data)
     say(f"cube: {name}")
     say(_describe(spec))
@@ -104,16 +106,6 @@ def run_demo(
     say(f"wrote {store}")
     say(f"wrote {picture}")
     return DemoReport(store=store, picture=picture, embedding=embedding)
-
-
-def _open(path: Path) -> xr.DataArray | xr.Dataset:
-    """Open a cube, a Dataset of one variable with a band dimension as that variable."""
-    try:
-        dataset = xr.open_dataset(path, decode_coords="all")
-    except (OSError, ValueError) as error:
-        raise CubeError([f"{path} cannot be opened by xarray: {error}"]) from error
-    names = list(dataset.data_vars)
-    return dataset[names[0]].load() if len(names) == 1 else dataset.load()
 
 
 def _describe(spec: CubeSpec) -> str:

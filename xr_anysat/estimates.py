@@ -17,7 +17,7 @@ from .prepare import Prepared
 from .sentinel2 import BANDS
 from .tiling import Axis, ChunkedAxis
 
-__all__ = ["Amounts", "estimate_memory", "estimate_seconds", "find_amounts", "find_products"]
+__all__ = ["estimate_memory", "estimate_seconds", "find_amounts", "find_products"]
 
 PROCESS_BYTES = 400 * 2**20
 """Resident memory of a process that has imported this package, dask, zarr and torch."""

@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from .arguments import check_whole
 from .axes import axis_labels, map_extent, rgba, thinned, title_of
 from .cells import as_embedding
-from .components import pca_rgb
+from .components import few_components, pca_rgb
 from .errors import OptionError
 from .extras import require
 from .labels import FEATURE_DIM
 from .prepare import Cube
 from .quicklook import quicklook
+from .targets import file_beside
 
 __all__ = ["Explorer", "explore"]
 
@@ -91,9 +93,19 @@ class Explorer:
         return page
 
     def save(self, path: str | Path) -> Path:
-        """Write the page, some megabytes, to a file that any browser opens."""
+        """Write the page, some megabytes, to a file that any browser opens.
+
+        The file appears when it is complete, in place of an earlier one.
+
+        Raises
+        ------
+        StoreError
+            Where the folder is not there, or `path` is one.
+        """
         path = Path(path)
-        path.write_text(self.html(), encoding="utf-8")
+        page = self.html()
+        with file_beside(path) as fresh:
+            fresh.write_text(page, encoding="utf-8")
         return path
 
     def _repr_html_(self) -> str:
@@ -146,10 +158,9 @@ def explore(
         raise OptionError(
             f"explore() shows a map (feature, y, x), and the embedding has dims {embedding.dims}."
         )
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise OptionError(f"size={size!r} is no whole number from 1.")
+    size = check_whole("size", size)
     require("bokeh.plotting", "explore", "explore()")
-    picture = thinned(pca_rgb(embedding, min(3, embedding.sizes[FEATURE_DIM]), fit, clip), size)
+    picture = thinned(pca_rgb(embedding, few_components(embedding, fit), fit, clip), size)
     cells = thinned(embedding, size).transpose("y", "x", FEATURE_DIM)
     beside = None if cube is None else quicklook(cube)
     picture, cells, beside = dask.base.compute(picture, cells, beside)

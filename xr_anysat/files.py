@@ -1,6 +1,5 @@
 """Files as the command line names them: cubes to read, and places to write to."""
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -12,10 +11,11 @@ from typing import Any
 import xarray as xr
 
 from .embed import embed
-from .errors import CubeError, OptionError
-from .export import encode_geometry, to_geodataframe, to_raster
+from .errors import CubeError, OptionError, StoreError
+from .export import encode_geometry, to_geodataframe
 from .extras import require
 from .progress import task_bar
+from .raster import to_raster
 from .store import to_zarr
 
 __all__ = [
@@ -237,14 +237,7 @@ def write_embedding(
         return str(
             to_zarr(cube, target, mode, overwrite=overwrite, progress=progress, **packed, **options)  # type: ignore[arg-type]
         )
-    if kind == "geotiff" and pooled:
-        raise OptionError("a GeoTIFF holds maps: vectors go to .nc, .zarr or .parquet")
-    if kind == "parquet" and not vectors:
-        raise OptionError("a .parquet holds vectors of geometries: say which, with --geometry")
-    if kind == "parquet":
-        require("pyarrow", "vector", ".parquet")
-    if Path(target).exists() and not overwrite:
-        raise OptionError(f"{target} exists: --overwrite replaces it")
+    _check_target(kind, Path(target), pooled, vectors, overwrite, options.get("dtype"))
     result = embed(cube, mode, progress=progress, **options)  # type: ignore[arg-type]
     with task_bar(progress, "embedding"), _replaced(Path(target)) as place:
         if kind == "geotiff":
@@ -260,15 +253,39 @@ def write_embedding(
     return f"wrote {target}: {dict(result.sizes)} {result.dtype}"
 
 
+def _check_target(
+    kind: str, target: Path, pooled: bool, vectors: bool, overwrite: bool, dtype: Any
+) -> None:
+    """Find out that a file can be written, before anything is computed for it."""
+    if kind == "geotiff" and pooled:
+        raise OptionError("a GeoTIFF holds maps: vectors go to .nc, .zarr or .parquet")
+    if kind == "parquet" and not vectors:
+        raise OptionError("a .parquet holds vectors of geometries: say which, with --geometry")
+    if kind == "parquet":
+        require("pyarrow", "vector", ".parquet")
+    if kind == "netcdf" and dtype == "float16":
+        raise OptionError("NetCDF knows no float16: write float32, or a .zarr")
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is no folder; make it first")
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OptionError(f"{target} exists: --overwrite replaces it")
+    store = any((target / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    if target.is_dir() and not (kind == "zarr" and store):
+        raise OptionError(f"{target} is a folder and no Zarr store: --overwrite does not delete it")
+
+
 @contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
     """Give a place beside the target, and move what is there to it once it is complete."""
     folder = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
     try:
-        place = folder / target.name
+        place, earlier = folder / target.name, folder / "earlier"
         yield place
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(place, target)
+        if target.is_dir():  # no rename replaces a folder that holds something
+            target.rename(earlier)
+        place.replace(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,7 +18,7 @@ from .prepare import Prepared
 from .progress import progress_bar
 from .regions import RegionGrid, waves
 from .report import FailedRegion, StoreReport
-from .runs import Stop, find_scheduler, run
+from .runs import Effort, Stop, find_scheduler, run
 from .sections import section, tasks_per_region
 from .statistics import WAVE_TASKS, with_statistics
 from .storage import Place
@@ -58,13 +58,14 @@ def fill(
     missing = [region for region in asked if region not in before]
     failed: dict[int, Failed] = {}
     if missing or not is_laid_out(place):
-        scheduler = find_scheduler(prepared.values, prepared.lazily)
-        prepared = with_statistics(
-            prepared, manifest, scheduler, retries=retries, skip=skip, progress=progress
+        effort = Effort(
+            scheduler=find_scheduler(prepared.values, prepared.lazily),
+            retries=retries,
+            skip=skip,
+            progress=progress,
         )
-        packed = with_numbers(
-            packing, prepared, manifest, scheduler, retries=retries, skip=skip, progress=progress
-        )
+        prepared = with_statistics(prepared, manifest, effort)
+        packed = with_numbers(packing, prepared, manifest, effort)
         if not is_laid_out(place):
             empty = build_empty(packing.prepared(prepared))
             lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
@@ -72,9 +73,7 @@ def fill(
             prepared=packing.prepared(prepared),
             packed=packed,
             writer=Writer(place=place, grid=grid, quantization=packed.quantization),
-            scheduler=scheduler,
-            retries=retries,
-            skip=skip,
+            effort=effort,
         )
         done = len(asked) - len(missing)
         with progress_bar(progress, "embedding", "region", len(asked), done) as bar:
@@ -125,9 +124,7 @@ class _Work:
     prepared: Prepared
     packed: Packed
     writer: Writer
-    scheduler: Any
-    retries: int
-    skip: bool
+    effort: Effort
 
     def do(self, regions: list[int], bar: Any) -> dict[int, Failed]:
         """Write regions in waves, and return those that failed."""
@@ -163,13 +160,7 @@ class _Work:
             bar.update(1)
 
         try:
-            run(
-                write_regions(data, self.writer, wave),
-                self.scheduler,
-                retries=self.retries,
-                fatal=lambda one: not self.skip or isinstance(one.error, WeightsError),
-                done=done,
-            )
+            run(write_regions(data, self.writer, wave), self.effort, done)
         except Stop as stop:
             numbers = sorted({wave[n] for _, n, _ in stop.keys})
             raise self._error(stop.failed, numbers) from stop.failed.error
@@ -182,7 +173,7 @@ class _Work:
             return error
         others = f" and {len(regions) - 1} beside it" if len(regions) > 1 else ""
         raised = StoreError(
-            f"{grid.says(regions[0])}{others} failed, after {self.retries} more tries, with "
+            f"{grid.says(regions[0])}{others} failed, after {self.effort.retries} more tries, with "
             f"{type(error).__name__}: {error}. What is complete is kept: the same call again goes "
             'on from there, and with on_error="skip" leaves out what fails.'
         )
@@ -218,7 +209,7 @@ def _note(
     A store that takes nothing any more does not hide what is reported.
     """
     for one in failed:
-        if one.region in done:
+        if one.region in done or _has_been_done(manifest, grid, one.region):
             continue
         for index in grid.files(one.region):
             with suppress(OSError):
@@ -227,3 +218,11 @@ def _note(
             manifest.set_failed(grid, one)
     with suppress(OSError):
         manifest.clear_failed(grid, done)
+
+
+def _has_been_done(manifest: Manifest, grid: RegionGrid, region: int) -> bool:
+    """Whether another job has completed a region since they were listed."""
+    try:
+        return manifest.is_done(grid, region)
+    except OSError:
+        return False

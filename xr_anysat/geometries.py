@@ -15,6 +15,7 @@ from pyproj.exceptions import CRSError
 
 from ._warn import warn
 from .errors import OptionError
+from .grid import crs_name
 
 __all__ = ["Geometries", "as_geometries"]
 
@@ -22,6 +23,9 @@ Array = npt.NDArray[Any]
 
 TAKEN = ("geometry", "feature", "part", "spatial_ref", "embedding", "first_date", "last_date")
 """Names in a result that columns cannot have."""
+
+NUMBERS = ("integer", "floating", "mixed-integer-float")
+"""What pandas calls objects that are all numbers."""
 
 LONGEST_EDGE = 1000.0
 """Metres: longer edges get more points before they are brought to another CRS. A parallel as long
@@ -108,8 +112,8 @@ def _source(own: CRS | None, crs: Any) -> CRS | None:
         ) from None
     if own is not None and not own.equals(given, ignore_axis_order=True):
         raise OptionError(
-            f"geometry_crs={_name(given)}, but the geometries say that they are in {_name(own)}; "
-            "leave out geometry_crs= where they are right, and correct them with "
+            f"geometry_crs={crs_name(given)}, but the geometries say that they are in "
+            f"{crs_name(own)}; leave out geometry_crs= where they are right, and correct them with "
             "set_crs(..., allow_override=True) where they are not."
         )
     return given
@@ -130,8 +134,8 @@ def _brought(shapes: Array, source: CRS | None, target: CRS) -> Array:
     far = [n for n, s in enumerate(moved) if not np.isfinite(shapely.get_coordinates(s)).all()]
     if far:
         raise OptionError(
-            f"geometries at positions {far[:10]} in {_name(source)} have points that "
-            f"{_name(target)} cannot hold; is that their CRS? If so, cut them to the cube's "
+            f"geometries at positions {far[:10]} in {crs_name(source)} have points that "
+            f"{crs_name(target)} cannot hold; is that their CRS? If so, cut them to the cube's "
             "surroundings with shapely.clip_by_rect first."
         )
     return moved
@@ -139,7 +143,7 @@ def _brought(shapes: Array, source: CRS | None, target: CRS) -> Array:
 
 def _check_place(shapes: Array, footprint: shapely.Geometry, crs: CRS, outside: str) -> None:
     found = np.flatnonzero(~shapely.intersects(shapes, footprint)).tolist()
-    place = f"{[round(value, 2) for value in footprint.bounds]} in {_name(crs)}"
+    place = f"{[round(value, 2) for value in footprint.bounds]} in {crs_name(crs)}"
     if found and outside == "raise":
         empty = " (empty)" if shapes[found[0]].is_empty else ""
         raise OptionError(
@@ -177,13 +181,16 @@ def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
         if free != name:
             warn(f"{kind} {name!r} is called {free!r}: the result has a {name!r} already.")
         taken.add(free)
-        yield free, ("geometry", _as_numpy(pd.Series(values).reset_index(drop=True)))
+        series = pd.Series(values).reset_index(drop=True)
+        yield free, ("geometry", _as_numpy(series, f"{kind} {name!r}"))
 
 
-def _as_numpy(values: "pd.Series[Any]") -> Array:
+def _as_numpy(values: "pd.Series[Any]", what: str) -> Array:
     """Values of a type that xarray and files know, missing ones as NaN or NaT."""
     if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object).infer_objects()
+        values = values.astype(object)
+    if values.dtype == object:
+        values = _inferred(values, what)
     dtype: Any = values.dtype
     missing = values.isna()
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -198,6 +205,16 @@ def _as_numpy(values: "pd.Series[Any]") -> Array:
     return values.to_numpy()
 
 
-def _name(crs: CRS) -> str:
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else str(crs.name)
+def _inferred(values: "pd.Series[Any]", what: str) -> "pd.Series[Any]":
+    """Give Python objects the type that they have in common."""
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "boolean":
+        return values.astype("boolean")
+    if kind == "date":
+        return values.astype("datetime64[s]")
+    if kind in ("decimal", "empty") or (kind in NUMBERS and values.isna().any()):
+        return values.astype("float64")
+    found = values.infer_objects()
+    if found.dtype == object and kind != "string":
+        warn(f"{what} holds values of several types, or of none that files know; taken as text.")
+    return found

@@ -16,7 +16,7 @@ from rioxarray.exceptions import RioXarrayError
 
 from .corners import CORNERS, at_corners
 
-__all__ = ["Grid", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
+__all__ = ["Grid", "crs_name", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
 
 GSD_STEP = 10
 """Metres: AnySat's Sentinel-2 resolution is a multiple of it."""
@@ -337,3 +337,11 @@ def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[st
         f"map are {ground} on the ground, and AnySat is told {gsd} m. Reproject to UTM for true "
         "sizes."
     )
+
+
+def crs_name(crs: pyproj.CRS | None) -> str:
+    """Code of a CRS, or else its name."""
+    if crs is None:
+        return "no CRS"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.name)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
+from .arguments import check_whole
 from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project
 from .errors import OptionError
 from .extras import require
@@ -23,6 +24,9 @@ NO_CLUSTER = -1
 
 MOST = 32_767
 """Largest number of clusters that int16 tells apart."""
+
+MOST_SEED = 2**32 - 1
+"""What numpy's generators take, which scikit-learn uses."""
 
 STARTS = 5
 """Initialisations of which the best is taken."""
@@ -61,17 +65,16 @@ def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset
     """
     embedding = as_embedding(embedding, "cluster_fit(n)")
     cells = embedding.size // embedding.sizes[FEATURE_DIM]
-    if not _whole(n) or not 1 <= n <= min(cells, MOST):
+    n, seed = check_whole("n", n), check_whole("seed", seed, 0, MOST_SEED)
+    if n > min(cells, MOST):
         raise OptionError(
-            f"n={n!r} is no whole number of clusters from 1 to {min(cells, MOST)}: the embedding "
-            f"has {cells} cells."
+            f"n={n} clusters are more than the embedding has cells, {cells}, or than int16 tells "
+            f"apart, {MOST}; give fewer."
         )
-    if not _whole(seed) or not 0 <= seed < 2**32:
-        raise OptionError(f"seed={seed!r} is no whole number from 0 to 2**32 - 1.")
     require("sklearn.cluster", "plot", "cluster()")
     features = embedding.sizes[FEATURE_DIM]
-    fit = partial(_fit_kmeans, n=int(n), seed=int(seed))
-    numbers = fit_on_sample(embedding, fit, (int(n), features + 1))
+    fit = partial(_fit_kmeans, n=n, seed=seed)
+    numbers = fit_on_sample(embedding, fit, (n, features + 1))
     return xr.Dataset(
         {
             "centers": (
@@ -85,7 +88,7 @@ def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset
         attrs={
             **embedding.attrs,
             "long_name": "clusters of an AnySat embedding",
-            "cluster_seed": int(seed),
+            "cluster_seed": seed,
         },
     )
 
@@ -155,10 +158,6 @@ def cluster(
     return label_cells(nearest, embedding, "cluster", attrs).rio.write_nodata(NO_CLUSTER)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def _fit_kmeans(rows: Array, *, n: int, seed: int) -> Array:
     """(n, feature + 1): centres, and cells nearest to each; from the most cells to the fewest."""
     from sklearn.cluster import MiniBatchKMeans
@@ -166,10 +165,9 @@ def _fit_kmeans(rows: Array, *, n: int, seed: int) -> Array:
     out = np.full((n, rows.shape[1] + 1), np.nan)
     if not len(rows):
         return out
-    different = np.unique(rows, axis=0)
+    different, own = np.unique(rows, axis=0, return_inverse=True)
     if len(different) <= n:  # each is a cluster of its own
-        centers = different.astype(np.float64)
-        labels = (rows[:, None] == different[None]).all(axis=2).argmax(axis=1)
+        centers, labels = different.astype(np.float64), own.ravel()
     else:
         fit = MiniBatchKMeans(n_clusters=n, random_state=seed, n_init=STARTS).fit(rows)
         centers, labels = fit.cluster_centers_.astype(np.float64), fit.labels_

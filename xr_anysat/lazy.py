@@ -32,7 +32,7 @@ from .selection import ALL, Selection
 from .tiling import ChunkedAxis, Overlap, Part
 from .windows import TileSums, WindowSpec, encode_window
 
-__all__ = ["Job", "JobPart", "embed_array"]
+__all__ = ["embed_array"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]

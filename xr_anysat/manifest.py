@@ -102,7 +102,7 @@ class Manifest:
         found = []
         for region in sorted(missing):
             value = self.place.read_json(f"{FAILED}{grid.name(region)}.json")
-            with suppress(TypeError):  # torn, or of another version
+            with suppress(TypeError, AttributeError):  # torn, or of another version
                 found.append(FailedRegion.from_json(value))
         return found
 
@@ -124,7 +124,9 @@ class Manifest:
     def _regions(self, folder: str, grid: RegionGrid) -> Iterator[int]:
         for name in self.place.names(folder):
             if name.endswith(".json"):  # others are left from a kill
-                yield grid.number(name.removeprefix(folder).removesuffix(".json"))
+                region = grid.number(name.removeprefix(folder).removesuffix(".json"))
+                if region is not None:  # a file manager's, or somebody's copy
+                    yield region
 
 
 def done_record(grid: RegionGrid, region: int, coded: dict[str, int]) -> tuple[str, dict[str, Any]]:

@@ -10,8 +10,9 @@ from dask.base import tokenize
 from ._warn import warn
 from .errors import StoreError
 from .labels import LONG_NAME
-from .layout import is_laid_out
+from .layout import ROOT, is_laid_out
 from .manifest import ARRAY, Manifest
+from .quantize import MISSING
 from .regions import RegionGrid
 from .storage import Place, open_place
 
@@ -49,19 +50,27 @@ def open_embedding(
         With the share that is there, where some of it is missing.
     """
     place = open_place(store, storage_options, read_only=True)
+    manifest = Manifest(place=place)
     job, dataset = open_stored(place, decode)
-    result = dataset[ARRAY]
+    result = dataset[ARRAY].drop_vars(["scale", "offset"], errors="ignore")
     result = result.assign_coords({name: result[name].load() for name in result.coords})
     coded = {name: dataset[name].load() for name in ("scale", "offset") if name in dataset}
-    if job is None:  # written by other means
-        return _chunked(result, result.encoding["preferred_chunks"], str(place))
-    grid, manifest = RegionGrid.from_json(job["map"]), Manifest(place=place)
-    chunks = dict(zip(result.dims, (grid.chunks[0], *grid.shards[1:]), strict=True))
-    done = manifest.done(grid)
+    if job is None:  # written by other means: a store is known by what describes it
+        grid, done = None, set[int]()
+        said: Any = place.read_each([ROOT, f"{ARRAY}/{ROOT}"])
+        chunks = result.encoding["preferred_chunks"]
+    else:
+        grid = RegionGrid.from_json(job["map"])
+        done = manifest.done(grid)
+        said = [job, sorted(done)]
+        chunks = dict(zip(result.dims, (grid.chunks[0], *grid.shards[1:]), strict=True))
     # what is there belongs to the names of the blocks, which a cluster may remember
-    result = _chunked(result, chunks, tokenize(str(place), job, sorted(done), decode))
+    numbers = [coded[name].values for name in coded]
+    result = _chunked(result, chunks, tokenize(str(place), said, numbers, decode))
     if coded:
         result = _decoded(result, coded) if decode else _as_stored(result, coded)
+    if grid is None:
+        return result
     result.attrs["complete"] = int(len(done) == len(grid))
     if len(done) < len(grid):
         failed = manifest.failed(grid)
@@ -166,7 +175,10 @@ def open_stored(place: Place, decode: bool) -> tuple[dict[str, Any] | None, xr.D
 def _as_stored(codes: xr.DataArray, numbers: dict[str, xr.DataArray]) -> xr.DataArray:
     """Codes with their numbers; what is missing is told where xarray looks for it on writing."""
     found = codes.assign_coords(numbers)
-    found.encoding = {**codes.encoding, "_FillValue": found.attrs.pop("_FillValue")}
+    found.encoding = {
+        **codes.encoding,
+        "_FillValue": found.attrs.pop("_FillValue", np.int8(MISSING)),
+    }
     return found
 
 

@@ -25,8 +25,9 @@ from .reduction import (
     as_reduction,
     fit_reduction,
     reduced,
-    require_sklearn,
+    require_pca,
 )
+from .runs import Effort
 from .sample import Sample, draw_sample
 
 __all__ = ["Packed", "Packing", "Quantize", "Reduce", "find_packing", "with_numbers"]
@@ -106,12 +107,8 @@ def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
     dtype = prepared.settings.dtype
     found = Packing(parts=prepared.job.out_chunks[0], reduce=None, quantize=None, dtype=dtype)
     if isinstance(reduce, int | np.integer) and not isinstance(reduce, bool):
-        if check_whole("reduce", reduce) > found.features:
-            raise OptionError(
-                f"reduce={reduce} are more components than the embedding has features, "
-                f"{found.features}"
-            )
-        require_sklearn()
+        check_whole("reduce", reduce, most=found.features)
+        require_pca()
         found = replace(found, reduce=int(reduce))
     elif reduce is not None:
         found = replace(found, reduce=as_reduction(reduce, found.features))
@@ -210,14 +207,7 @@ class Packed:
 
 
 def with_numbers(
-    packing: Packing,
-    prepared: Prepared,
-    manifest: Manifest,
-    scheduler: Any,
-    *,
-    retries: int,
-    skip: bool,
-    progress: bool | None,
+    packing: Packing, prepared: Prepared, manifest: Manifest, effort: Effort
 ) -> Packed:
     """Find the numbers of a packing: those given, those in the store, or new ones, and keep these.
 
@@ -228,7 +218,7 @@ def with_numbers(
     """
     kept = manifest.packing() if packing.sampled else None
     if packing.sampled and kept is None:
-        sample = draw_sample(prepared, scheduler, retries=retries, skip=skip, progress=progress)
+        sample = draw_sample(prepared, effort)
         kept = manifest.keep_packing(_fitted(packing, sample))
     if kept is None:
         by, to, attrs = packing.reduce, packing.quantize, {}

@@ -3,6 +3,7 @@
 Needs the extra ``plot``; matplotlib is imported when a figure is made.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy.typing as npt
 import shapely
 import xarray as xr
 
-from .axes import axis_labels, crs_name, crs_of, map_extent, rgba, thinned, title_of
-from .components import pca_rgb
+from .axes import axis_labels, crs_of, map_extent, rgba, thinned, title_of
+from .components import few_components, pca_rgb
 from .errors import OptionError
 from .extras import require
-from .kmeans import NO_CLUSTER
+from .grid import crs_name
 from .labels import FEATURE_DIM
 from .prepare import Cube
 from .quicklook import quicklook
@@ -99,7 +100,7 @@ def _shown(data: Any, fit: xr.Dataset | None, clip: tuple[float, float]) -> xr.D
     """Turn an embedding into its picture; a picture is one already."""
     made = isinstance(data, xr.DataArray) and FEATURE_DIM not in data.dims
     if not made or data.name == "embedding":
-        data = pca_rgb(data, _components(data, fit), fit, clip)
+        data = pca_rgb(data, few_components(data, fit), fit, clip)
     for cells in (("y", "x"), ("geometry",)):
         if {*data.dims} - {"component", "rgb"} == {*cells}:
             drawn: xr.DataArray = data.transpose(..., *cells)
@@ -109,14 +110,6 @@ def _shown(data: Any, fit: xr.Dataset | None, clip: tuple[float, float]) -> xr.D
         f"this has dims {data.dims}. Of more, select one, such as data.isel(time=0); a cube is "
         "shown by cube.anysat.quicklook()."
     )
-
-
-def _components(data: Any, fit: xr.Dataset | None) -> int:
-    """Three components, or as many as there are."""
-    sizes = getattr(data, "sizes", {})
-    known = [sizes[dim] for dim in (FEATURE_DIM, "component") if dim in sizes]
-    known += [fit.sizes["component"]] if fit is not None and "component" in fit.sizes else []
-    return min(3, *known) if known else 3
 
 
 def _beside(cube: Cube, shown: xr.DataArray) -> xr.DataArray:
@@ -139,10 +132,8 @@ def _draw(axis: Any, picture: xr.DataArray) -> None:
         axis.imshow(rgba(picture.values), **place)
         axis.set_title(_name(picture))
     elif "flag_values" in picture.attrs:
-        colours = _cluster_colours(len(picture.attrs["flag_values"]))
-        axis.imshow(_cluster_rgba(picture.values, colours), **place)
+        axis.imshow(_cluster_rgba(axis, picture), **place)
         axis.set_title("clusters")
-        _legend(axis, colours)
     else:
         image = axis.imshow(picture.values, **place, **_range(picture.values))
         axis.set_title(_name(picture))
@@ -163,15 +154,14 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
         raise OptionError("plot() needs the geometries: the `geometry` coordinate holds none.")
     west, south, east, north = shapely.total_bounds(shapes)
     thick = max(east - west, north - south) / 150 or 1.0
-    shapes = np.array([s if s.area else shapely.buffer(s, thick) for s in shapes], dtype=object)
-    order = np.argsort(-shapely.area(shapes), kind="stable")  # the small ones on top
-    shapes, picture = shapes[order], picture.isel(geometry=order)
+    polygons = [list(_polygons(shape, thick)) for shape in shapes]
+    areas = [sum(part.area for part in parts) for parts in polygons]
+    order = np.argsort(-np.array(areas), kind="stable")  # the small ones on top
+    picture = picture.isel(geometry=order)
     if picture.ndim == 2:
         colours = rgba(picture.values)
     elif "flag_values" in picture.attrs:
-        named = _cluster_colours(len(picture.attrs["flag_values"]))
-        colours = _cluster_rgba(picture.values, named)
-        _legend(axis, named)
+        colours = _cluster_rgba(axis, picture)
     else:
         limits = _range(picture.values)
         share = (picture.values - limits["vmin"]) / (limits["vmax"] - limits["vmin"])
@@ -180,16 +170,27 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
         axis.figure.colorbar(scale, ax=axis, shrink=0.8, label=str(picture.name or ""))
     paths = [
         Path.make_compound_path(
-            *(Path(ring.coords, closed=True) for part in shapely.get_parts(shape)
+            *(Path(ring.coords, closed=True) for part in polygons[n]
               for ring in (part.exterior, *part.interiors))
         )
-        for shape in shapes
+        for n in order
     ]  # fmt: skip
     axis.add_collection(PathCollection(paths, facecolors=colours, edgecolors="0.3", linewidths=0.5))
     axis.update_datalim([(west - thick, south - thick), (east + thick, north + thick)])
     axis.autoscale_view()
     axis.set_aspect("equal")
     axis.set_title(_name(picture))
+
+
+def _polygons(shape: Any, thick: float) -> Iterator[shapely.Polygon]:
+    """Polygons of a shape of any kind, with those around its points and lines."""
+    if hasattr(shape, "geoms"):
+        for part in shape.geoms:
+            yield from _polygons(part, thick)
+    elif shape.area:
+        yield shape
+    elif not shape.is_empty:
+        yield shapely.buffer(shape, thick)
 
 
 def _range(values: Array) -> dict[str, Any]:
@@ -218,18 +219,22 @@ def _cluster_colours(count: int) -> Array:
     return np.asarray(colormaps["turbo"](np.linspace(0, 1, count)))
 
 
-def _cluster_rgba(values: Array, colours: Array) -> Array:
-    """Transparent where there is no cluster."""
-    rgba = colours[np.where(values == NO_CLUSTER, 0, values)]
-    rgba[values == NO_CLUSTER] = 0
-    return rgba
+def _cluster_rgba(axis: Any, picture: xr.DataArray) -> Array:
+    """Colours of clusters, transparent where there is none, and what they stand for beside."""
+    # A map that was read from a file may be of floats, and have a number in place of a list of one.
+    flags = np.sort(np.atleast_1d(picture.attrs["flag_values"]))
+    colours, values = _cluster_colours(len(flags)), picture.values
+    place = np.searchsorted(flags, values).clip(max=len(flags) - 1)
+    _legend(axis, flags, colours)
+    return np.where((flags[place] == values)[..., None], colours[place], 0)
 
 
-def _legend(axis: Any, colours: Array) -> None:
+def _legend(axis: Any, flags: Array, colours: Array) -> None:
     from matplotlib.patches import Patch
 
     if len(colours) <= NAMED_COLOURS:
-        handles = [Patch(color=colour, label=str(n)) for n, colour in enumerate(colours)]
+        pairs = zip(flags.tolist(), colours, strict=True)
+        handles = [Patch(color=colour, label=str(flag)) for flag, colour in pairs]
         axis.legend(
             handles=handles, title="cluster", loc="upper left", bbox_to_anchor=(1.01, 1),
             borderaxespad=0, fontsize="small", ncols=1 + (len(colours) > 10), frameon=False,

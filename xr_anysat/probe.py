@@ -21,6 +21,8 @@ from .extras import require
 from .modelspec import Model, as_model
 from .normalize import valid_dates
 from .prepare import Cube, understand_cube
+from .sentinel2 import BANDS
+from .summaries import valid_dates as count_valid_dates
 
 __all__ = ["Samples", "draw_samples", "probe", "probe_text", "score"]
 
@@ -117,6 +119,10 @@ def probe(
         Without scikit-learn.
     """
     require("sklearn", "ml", "probe()")
+    if {"mode", "input_prep", "geometry"} & set(options):
+        raise OptionError(
+            "probe() embeds pixels: mode=, input_prep= and geometry= do not go with it."
+        )
     array, spec = understand_cube(cube, bands=options.get("bands"), dates=options.get("dates"))
     samples = draw_samples(
         array, spec, labels, options.get("mask"), pixels=pixels, block=block, folds=folds, seed=seed
@@ -170,7 +176,8 @@ def draw_samples(
     check_whole("block", block)
     check_whole("folds", folds, MINIMUM_FOLDS)
     classes = _classes(array, spec, labels)
-    seen = north_up(_valid(array, spec, mask).any(axis=0), spec)
+    labelled = dict(zip(BANDS, spec.band_labels, strict=True))
+    seen = count_valid_dates(array, mask=mask, bands=labelled).values > 0
     rows, columns = np.nonzero((classes != 0) & seen)
     found = classes[rows, columns]
     blocks = (rows // block) * (-(-classes.shape[1] // block)) + columns // block
@@ -236,24 +243,17 @@ def _classes(array: xr.DataArray, spec: CubeSpec, labels: xr.DataArray | None) -
     return np.where(missing, 0, values).astype(np.int64)
 
 
-def _valid(array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None) -> Array:
-    """(T, y, x) bool, north up."""
-    checked = check_mask(mask, array, spec)
-    known = None
-    if checked is not None:
-        known = np.asarray(north_up(checked.data, spec))
-        known = known if spec.time_dim is not None else known[None]
-    return valid_dates(np.asarray(canonical(array, spec)), known, spec.nodata)
-
-
 def _raw(
     array: xr.DataArray, spec: CubeSpec, samples: Samples, mask: xr.DataArray | None
 ) -> Mapping[str, Array]:
     """Features of the bands alone, over a pixel's valid dates."""
-    values, valid = np.asarray(canonical(array, spec)), _valid(array, spec, mask)
-    values, valid = north_up(values, spec), north_up(valid, spec)
-    series = values[:, :, samples.rows, samples.columns].astype(np.float64)  # (T, 10, n)
-    series[~np.broadcast_to(valid[:, None, samples.rows, samples.columns], series.shape)] = np.nan
+    values = _at(canonical(array, spec), spec, samples)[..., None]  # (T, 10, n, 1)
+    checked, known = check_mask(mask, array, spec), None
+    if checked is not None:
+        data = north_up(checked.data, spec)
+        known = _at(data if spec.time_dim is not None else data[None], spec, samples)[..., None]
+    valid = valid_dates(values, known, spec.nodata)
+    series = np.where(valid[:, None], values, np.nan)[..., 0].astype(np.float64)
     quantiles = np.nanquantile(series, (0.1, 0.5, 0.9), axis=0)
     summary = [np.nanmean(series, axis=0), np.nanstd(series, axis=0), *quantiles]
     filled = np.where(np.isnan(series), quantiles[1], series)
@@ -261,6 +261,18 @@ def _raw(
         "bands: mean, deviation, quantiles": np.concatenate(summary).T,
         "bands: every date": filled.reshape(-1, filled.shape[-1]).T,
     }
+
+
+def _at(data: Any, spec: CubeSpec, samples: Samples) -> Array:
+    """Take the samples of a (..., y, x) array that is north up, (..., n)."""
+    height, width = spec.shape
+    rows = height - 1 - samples.rows if spec.flip_y else samples.rows
+    columns = width - 1 - samples.columns if spec.flip_x else samples.columns
+    every = (slice(None),) * (data.ndim - 2)
+    if isinstance(data, np.ndarray):
+        return data[(*every, rows, columns)]
+    points = data.vindex[(*every, rows, columns)]  # its points come first
+    return np.moveaxis(np.asarray(points), 0, -1)
 
 
 def _vectors(embedding: xr.DataArray, samples: Samples) -> Array:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from .errors import OptionError
 
-__all__ = ["LEVELS", "MISSING", "Coded", "Quantization", "as_quantization", "fit_quantization"]
+__all__ = ["MISSING", "Quantization", "as_quantization", "fit_quantization"]
 
 Array = npt.NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from .arguments import check_mask
+from .arguments import check_mask, check_whole
 from .chunking import rechunk
 from .components import check_clip
 from .cube import CubeSpec, canonical, north_up
@@ -17,24 +17,18 @@ from .errors import OptionError
 from .labels import FEATURE_DIM, label_pixels
 from .normalize import valid_dates
 from .prepare import Cube, as_mask, understand_cube
-from .sentinel2 import BANDS
+from .true_colour import COLOURS, POSITIONS, lower_quartile, stretched
 
 __all__ = ["quicklook"]
 
 Array = npt.NDArray[Any]
-
-COLOURS = ("red", "green", "blue")
-QUANTILE = 0.25
-"""Of the dates: half of them are cloudy in many a place, and lower ones show shadows."""
-
-_POSITIONS = [BANDS.index(band) for band in ("B4", "B3", "B2")]
 
 
 def quicklook(
     cube: Cube,
     *,
     size: int = 512,
-    dates: int = 48,
+    most_dates: int = 48,
     mask: xr.DataArray | None = None,
     bands: Mapping[str, Hashable] | None = None,
     clip: tuple[float, float] = (2, 98),
@@ -53,8 +47,8 @@ def quicklook(
         As in `embed`. Missing pixel-dates are left out.
     size : int
         Pixels of the longer side, at the most.
-    dates : int
-        Dates that are used, at the most.
+    most_dates : int
+        Dates that are used, at the most, evenly spaced.
     clip : tuple of float
         Percentiles of each band that become 0 and 1.
 
@@ -76,31 +70,30 @@ def quicklook(
             "quicklook() shows a cube in true colour, and this is an embedding; "
             "embedding.anysat.pca_rgb() and embedding.anysat.plot() show it."
         )
-    for name, value in (("size", size), ("dates", dates)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise OptionError(f"{name}={value!r} is no whole number from 1.")
+    size, most_dates = check_whole("size", size), check_whole("most_dates", most_dates)
     low, high = check_clip(clip)
     array, spec = understand_cube(cube, bands=bands, dated=False)
     valid = check_mask(mask, array, spec)
     lazily = spec.chunked or (valid is not None and valid.chunks is not None)
     seen = as_mask(valid, spec, lazily)
     values = canonical(array, spec)
-    used = np.unique(np.linspace(0, len(values) - 1, min(dates, len(values))).round().astype(int))
+    count = min(most_dates, len(values))
+    used = np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))
     step = -(-max(spec.shape) // size)
     there = slice((step - 1) // 2, None, step)  # in the middle of each square of pixels
-    values = values[used][:, _POSITIONS][..., there, there]
+    values = values[used][:, list(POSITIONS)][..., there, there]
     if seen is not None:
         seen = seen[used if len(seen) > 1 else slice(None)][..., there, there]
     image: Any
     if lazily:
         image = _lazy_dark(da.asarray(values), seen, spec.nodata)
         data = da.map_blocks(
-            partial(_stretched, low=low, high=high), rechunk(image, -1),
+            partial(stretched, low=low, high=high), rechunk(image, -1),
             dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
         )  # fmt: skip
     else:
         mask_now = None if seen is None else seen.compute()
-        data = _stretched(_dark(values, mask_now, nodata=spec.nodata), low=low, high=high)
+        data = stretched(_dark(values, mask_now, nodata=spec.nodata), low=low, high=high)
     return _labelled(north_up(data, spec), array, spec, there, len(used))
 
 
@@ -150,29 +143,5 @@ def _block_dark(values: Array, seen: Array | None = None, *, nodata: tuple[float
 
 
 def _dark(values: Array, seen: Array | None, *, nodata: tuple[float, ...]) -> Array:
-    """(T, 3, y, x) to the lower quartile of the valid dates, (3, y, x), NaN where there is none."""
-    valid = valid_dates(values, seen, nodata)
-    count = valid.sum(axis=0)
-    out = np.empty(values.shape[1:], dtype=np.float32)
-    place = np.maximum(count - 1, 0) * QUANTILE
-    below = place.astype(int)
-    above = np.minimum(below + 1, np.maximum(count - 1, 0))
-    for band, plane in enumerate(values.swapaxes(0, 1)):
-        ranked = np.where(valid, plane, np.inf).astype(np.float32)
-        ranked.sort(axis=0)
-        low, high = (
-            np.where(count > 0, np.take_along_axis(ranked, n[None], axis=0)[0], np.nan)
-            for n in (below, above)
-        )
-        out[band] = low + (place - below) * (high - low)
-    return out
-
-
-def _stretched(image: Array, *, low: float, high: float) -> Array:
-    """Stretch each band between two of its percentiles."""
-    out = np.full(image.shape, np.nan, dtype=np.float32)
-    for band, plane in enumerate(image):
-        if np.isfinite(plane).any():
-            bottom, top = np.nanpercentile(plane, (low, high))
-            out[band] = np.clip((plane - bottom) / max(top - bottom, 1e-6), 0, 1)
-    return out
+    """(T, 3, y, x) to (3, y, x), NaN where no date is valid."""
+    return lower_quartile(values, valid_dates(values, seen, nodata))

@@ -12,7 +12,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from .errors import MissingExtraError, OptionError
+from .errors import OptionError
+from .extras import require
 
 __all__ = [
     "COMPONENT_DIM",
@@ -20,7 +21,7 @@ __all__ = [
     "as_reduction",
     "fit_reduction",
     "reduced",
-    "require_sklearn",
+    "require_pca",
 ]
 
 Array = npt.NDArray[Any]
@@ -76,7 +77,7 @@ class Reduction:
         )
 
 
-def require_sklearn() -> Any:
+def require_pca() -> Any:
     """Import scikit-learn's PCA.
 
     Raises
@@ -84,15 +85,7 @@ def require_sklearn() -> Any:
     MissingExtraError
         Where it is not installed.
     """
-    try:
-        from sklearn.decomposition import PCA
-    except ImportError as error:
-        raise MissingExtraError(
-            f"reduce= with a number of components needs scikit-learn ({error}); install it: "
-            'pip install "xr-anysat[ml]"; or give a linear map: '
-            "reduce=xr_anysat.open_reduction(store)."
-        ) from error
-    return PCA
+    return require("sklearn.decomposition", "ml", "reduce= with a number of components").PCA
 
 
 def fit_reduction(sample: Array, count: int) -> Reduction:
@@ -100,7 +93,7 @@ def fit_reduction(sample: Array, count: int) -> Reduction:
 
     The covariance is decomposed whole, which no seed has a part in.
     """
-    fit = require_sklearn()(n_components=count, svd_solver="covariance_eigh")
+    fit = require_pca()(n_components=count, svd_solver="covariance_eigh")
     fit.fit(sample.astype(np.float64))
     return Reduction(
         components=fit.components_.astype(np.float32),

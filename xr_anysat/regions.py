@@ -88,10 +88,12 @@ class RegionGrid:
         row, column = self.place(region)
         return f"{row}.{column}"
 
-    def number(self, name: str) -> int:
-        """Give the region of a name."""
-        row, column = map(int, name.split("."))
-        return row * self.blocks[2] + column
+    def number(self, name: str) -> int | None:
+        """Give the region of a name, None where it is that of no region."""
+        found = re.fullmatch(r"([0-9]+)\.([0-9]+)", name)
+        row, column = map(int, found.groups()) if found else self.blocks[1:]
+        inside = row < self.blocks[1] and column < self.blocks[2]
+        return row * self.blocks[2] + column if inside else None
 
     def window(self, region: int) -> tuple[slice, slice]:
         """Rows and columns of the map that a region has."""

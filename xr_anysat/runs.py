@@ -6,6 +6,7 @@ are guarded (see `guard`), whichever of dask's schedulers runs them.
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
@@ -15,12 +16,39 @@ from dask.core import flatten
 from dask.typing import Key
 
 from .eager import local_scheduler
+from .errors import ScaleError, WeightsError
 from .guard import Failed, guarded
 
-__all__ = ["Done", "Stop", "find_scheduler", "run"]
+__all__ = ["Effort", "Stop", "find_scheduler", "run"]
 
 Done = Callable[[Key, Any], None]
 """Told the key and the value of each result as it comes, a `Failed` among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How results are computed, and what becomes of those that cannot be.
+
+    Parameters
+    ----------
+    scheduler
+        What `find_scheduler` found.
+    retries
+        How often a task that fails is tried again.
+    skip
+        Whether what fails nevertheless is left out, and does not end everything.
+    progress
+        Whether to show a progress bar; None: where someone may be looking.
+    """
+
+    scheduler: Any
+    retries: int
+    skip: bool
+    progress: bool | None
+
+    def ends(self, failed: Failed) -> bool:
+        """Whether a failure ends everything: errors of the cube or the network always do."""
+        return not self.skip or isinstance(failed.error, ScaleError | WeightsError)
 
 
 class Stop(Exception):
@@ -48,12 +76,7 @@ def find_scheduler(collection: da.Array, lazily: bool) -> Any:
 
 
 def run(
-    results: da.Array,
-    scheduler: Any,
-    *,
-    retries: int,
-    fatal: Callable[[Failed], bool],
-    done: Done,
+    results: da.Array, effort: Effort, done: Done, *, fatal: Callable[[Failed], bool] | None = None
 ) -> None:
     """Compute every block of an array, and hand each to `done`.
 
@@ -61,26 +84,25 @@ def run(
     ----------
     results
         Blocks of anything.
-    scheduler
-        What `find_scheduler` found.
-    retries
-        How often a task that fails is tried again.
-    fatal
-        Says which failures end everything.
+    effort
+        How.
     done
         Called in this thread, with each result once.
+    fatal
+        Says which failures end everything. Default: as the effort has it.
 
     Raises
     ------
     Stop
         For what is fatal.
     """
-    client = getattr(scheduler, "__self__", None)
+    fatal = effort.ends if fatal is None else fatal
+    client = getattr(effort.scheduler, "__self__", None)
     distributed = sys.modules.get("distributed")
     if distributed is not None and isinstance(client, distributed.Client):
-        _run_on_cluster(results, client, retries, fatal, done)
+        _run_on_cluster(results, client, effort.retries, fatal, done)
     else:
-        _run_here(results, scheduler, retries, fatal, done)
+        _run_here(results, effort.scheduler, effort.retries, fatal, done)
 
 
 def _run_here(

@@ -19,7 +19,7 @@ from .jobs import Job
 from .lazy import embed_array
 from .prepare import Prepared
 from .progress import progress_bar
-from .runs import Stop, run
+from .runs import Effort, Stop, run
 from .tiling import Axis, ChunkedAxis
 
 __all__ = ["Sample", "draw_sample"]
@@ -68,14 +68,7 @@ class Sample:
     left_out: tuple[int, ...]
 
 
-def draw_sample(
-    prepared: Prepared,
-    scheduler: Any,
-    *,
-    retries: int,
-    skip: bool,
-    progress: bool | None,
-) -> Sample:
+def draw_sample(prepared: Prepared, effort: Effort) -> Sample:
     """Embed some windows of a map, and draw vectors from them.
 
     Windows lie on a regular grid over the map, and the cells of each are drawn with its number as
@@ -86,25 +79,23 @@ def draw_sample(
     ----------
     prepared
         With its statistics known.
-    scheduler, retries, skip, progress
-        As `run` and `to_zarr` take them.
+    effort
+        How.
 
     Raises
     ------
     StoreError
-        Where a window cannot be computed; with `skip`, where most cannot; where nothing is valid.
+        Where a window cannot be computed; where those may be skipped, if most cannot; where
+        nothing is valid.
     ScaleError, WeightsError
-        As `embed` would, whatever `skip` is.
+        As `embed` would, also where windows may be skipped.
     """
     windows = find_windows(prepared)
     blocks = _blocks(prepared, windows)
     found: dict[int, Array] = {}
     failed: dict[int, Failed] = {}
 
-    def fatal(one: Failed) -> bool:
-        return not skip or isinstance(one.error, ScaleError | WeightsError)
-
-    with progress_bar(progress, "sample", "window", len(windows), 0) as bar:
+    with progress_bar(effort.progress, "sample", "window", len(windows), 0) as bar:
 
         def take(key: Any, value: Any) -> None:
             _, number, _ = key
@@ -112,7 +103,7 @@ def draw_sample(
             bar.update(1)
 
         try:
-            run(blocks, scheduler, retries=retries, fatal=fatal, done=take)
+            run(blocks, effort, take)
         except Stop as stop:
             raise _error(stop.failed, 1, len(windows)) from stop.failed.error
     if 2 * len(failed) > len(windows):

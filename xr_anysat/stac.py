@@ -12,7 +12,8 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from ._version import __version__
-from .errors import CubeError, MissingExtraError, OptionError
+from .errors import CubeError, OptionError
+from .extras import require
 from .sentinel2 import BANDS, SCL_CLASSES, SCL_UNUSABLE, band_of
 from .stac_items import S2Item, understand_items
 from .stac_planes import find_planes, harmonised, masked, mosaicked
@@ -123,7 +124,8 @@ def load_s2(
     >>> cube = xr_anysat.load_s2(items, bbox=bbox, chunks={"x": 512, "y": 512})  # doctest: +SKIP
     >>> emb = cube.anysat.embed(normalize="treesatai")  # doctest: +SKIP
     """
-    odc_stac, stac_item = _import_extra()
+    odc_stac = require("odc.stac", "stac", "load_s2()")
+    stac_item = require("pystac", "stac", "load_s2()").Item
     classes = _checked_classes(mask_scl)
     taken = [f"{name} ({_TAKEN[name]})" for name in options if name in _TAKEN]
     if taken:
@@ -161,18 +163,6 @@ def load_s2(
     if not scl:
         cube = cube.drop_vars(SCL, errors="ignore")
     return _labelled(cube, [[specs[n] for n in date] for date in planes.dates], classes)
-
-
-def _import_extra() -> tuple[Any, Any]:
-    try:
-        import odc.stac
-        import pystac
-    except ImportError as error:
-        raise MissingExtraError(
-            f"load_s2 needs odc-stac and pystac ({error}); install them: "
-            'pip install "xr-anysat[stac]".'
-        ) from error
-    return odc.stac, pystac.Item
 
 
 def _as_items(items: Any, kind: Any) -> list[Any]:

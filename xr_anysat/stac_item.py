@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from .conventions import embedding_fields, geobox_of, proj_fields
-from .errors import MissingExtraError, StoreError
+from .errors import StoreError
+from .extras import require
 from .manifest import ARRAY, Manifest
 from .opening import open_stored
 from .regions import RegionGrid
@@ -79,7 +80,7 @@ def stac_item(
     StoreError
         Where there is no embedding, or it does not say what made it.
     """
-    pystac = _import_pystac()
+    pystac = require("pystac", "stac", "stac_item()")
     place = open_place(store, storage_options, read_only=True)
     job, dataset = open_stored(place, decode=False)
     embedding = dataset[ARRAY]
@@ -119,16 +120,6 @@ def stac_item(
     asset = pystac.Asset(href=href, title="AnySat embedding", media_type=MEDIA_TYPE, roles=["data"])
     item.add_asset("embedding", asset)
     return item
-
-
-def _import_pystac() -> Any:
-    try:
-        import pystac
-    except ImportError as error:
-        raise MissingExtraError(
-            f'stac_item needs pystac ({error}); install it: pip install "xr-anysat[stac]".'
-        ) from error
-    return pystac
 
 
 def _href(store: Any, place: str) -> str:

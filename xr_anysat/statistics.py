@@ -1,6 +1,7 @@
 """Statistics of a cube that is embedded region by region: computed once, and kept in the store."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -14,7 +15,7 @@ from .manifest import Manifest
 from .normalize import moments_to_stats
 from .prepare import Prepared, in_slabs
 from .progress import progress_bar
-from .runs import Stop, run
+from .runs import Effort, Stop, run
 
 __all__ = ["WAVE_TASKS", "with_statistics"]
 
@@ -26,21 +27,13 @@ LEFT_OUT = 0.5
 """Share of a cube's blocks without which its statistics would be no statistics of it."""
 
 
-def with_statistics(
-    prepared: Prepared,
-    manifest: Manifest,
-    scheduler: Any,
-    *,
-    retries: int,
-    skip: bool,
-    progress: bool | None,
-) -> Prepared:
+def with_statistics(prepared: Prepared, manifest: Manifest, effort: Effort) -> Prepared:
     """Give a job the numbers that it normalises with: those in the store, or new ones.
 
     Raises
     ------
     StoreError
-        Where a block of the cube cannot be read; with `skip`, where most cannot.
+        Where a block of the cube cannot be read; where those may be skipped, if most cannot.
     """
     if not prepared.pending:
         return prepared
@@ -48,7 +41,7 @@ def with_statistics(
     if kept is None:
         fixed = prepared.job.chunk.normalization.fixed
         blocks = prepared.given if prepared.given is not None else _moments(prepared)
-        done, failed = _blocks(blocks, scheduler, retries, skip and not fixed, progress)
+        done, failed = _blocks(blocks, replace(effort, skip=effort.skip and not fixed))
         stats = done[0] if fixed else moments_to_stats(_merged(done, failed, blocks))
         kept = manifest.keep_statistics(
             {
@@ -80,9 +73,7 @@ def _merged(done: dict[int, Any], failed: dict[int, Failed], blocks: da.Array) -
     return merged([done.get(n, nothing) for n in range(blocks.numblocks[0])])
 
 
-def _blocks(
-    blocks: da.Array, scheduler: Any, retries: int, skip: bool, progress: bool | None
-) -> tuple[dict[int, Any], dict[int, Failed]]:
+def _blocks(blocks: da.Array, effort: Effort) -> tuple[dict[int, Any], dict[int, Failed]]:
     """Compute the blocks of an array in waves."""
     done: dict[int, Any] = {}
     failed: dict[int, Failed] = {}
@@ -97,14 +88,11 @@ def _blocks(
 
         return take
 
-    with progress_bar(progress, "statistics", "block", total, 0) as bar:
+    with progress_bar(effort.progress, "statistics", "block", total, 0) as bar:
         for start in range(0, total, size):
             part = blocks.blocks[start : start + size]
             try:
-                run(
-                    part, scheduler, retries=retries, done=taker(start, bar),
-                    fatal=lambda _: not skip,
-                )  # fmt: skip
+                run(part, effort, taker(start, bar), fatal=lambda _: not effort.skip)
             except Stop as stop:
                 raise _error(stop.failed, 1, total) from stop.failed.error
     return done, failed

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import OptionError, StoreError
+from .errors import MissingExtraError, OptionError, StoreError
 
 __all__ = ["Place", "open_place"]
 
@@ -170,7 +170,9 @@ def open_place(
     OptionError
         For anything else.
     StoreError
-        Where the store cannot be written, though it is to be.
+        Where a URL cannot be opened, or the store cannot be written, though it is to be.
+    MissingExtraError
+        Where what a URL's protocol needs is not installed.
     """
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore, LocalStore, StorePath
@@ -188,7 +190,7 @@ def open_place(
         local = os.path.abspath(os.path.expanduser(store.removeprefix("file://")))
         opened: Any = LocalStore(local, read_only=read_only)
     elif url:
-        opened = FsspecStore.from_url(store, storage_options=storage_options, read_only=read_only)
+        opened = _open_url(store, storage_options, read_only)
     elif isinstance(store, Store):
         opened = store
     elif type(store).__name__ == "FSMap":
@@ -208,6 +210,23 @@ def open_place(
     if not read_only and opened.read_only:
         raise StoreError(f"{opened} was opened read-only; open it for writing")
     return Place(store=opened, path=path)
+
+
+def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool) -> Any:
+    from zarr.storage import FsspecStore
+
+    try:
+        return FsspecStore.from_url(url, storage_options=storage_options, read_only=read_only)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{url} needs a package of its protocol, which is not installed ({error}); install it: "
+            "pip install s3fs, gcsfs or adlfs for s3://, gs:// or abfs://, for example."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{url} cannot be opened: {error}. Give a path, or a URL that fsspec knows, such as "
+            "s3://bucket/map.zarr, with storage_options= where it needs them."
+        ) from error
 
 
 def _buffer(value: bytes) -> Any:

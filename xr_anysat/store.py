@@ -15,7 +15,7 @@ from .regions import RegionGrid, Regions
 from .report import StoreReport
 from .storage import Place, open_place
 
-__all__ = ["StoreReport", "to_zarr"]
+__all__ = ["to_zarr"]
 
 
 def to_zarr(
@@ -71,7 +71,8 @@ def to_zarr(
         regions that failed nevertheless are tried once more at the end.
     on_error : {"raise", "skip"}
         What to do then: raise a `StoreError`, or leave the region NaN and go on. Regions left
-        out are listed in the report and the store, and tried again by the next call.
+        out are listed in the report and the store, and tried again by the next call. Errors of
+        the whole, of the cube's scale or the weights, are raised in any case.
     regions : str, slice or sequence of int, optional
         Part of the work, for several jobs at once: ``"2/8"`` is the second of eight shares;
         or numbers of regions, which are counted row by row from 0. Jobs share nothing but

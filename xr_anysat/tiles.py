@@ -8,6 +8,7 @@ import shapely
 
 from .arguments import check_choice, check_whole, find_settings
 from .errors import MissingExtraError
+from .extras import require
 from .prepare import Cube, understand_cube
 from .resize import resized
 from .tiling import Axis
@@ -25,7 +26,7 @@ def tiles(
     input_prep: Literal["tile", "resize"] = "tile",
     image_size: int = 24,
     bands: Mapping[str, Hashable] | None = None,
-    frame: bool | None = None,
+    as_frame: bool | None = None,
 ) -> Any:
     """Footprints of the tiles that `embed` lays over a cube with the same arguments.
 
@@ -38,16 +39,18 @@ def tiles(
     ----------
     cube, patch_size, tile_size, overlap, input_prep, image_size, bands
         As in `embed`.
-    frame : bool, optional
-        Whether to give a GeoDataFrame (True) or a list of polygons (False). Default: a
-        GeoDataFrame where geopandas is installed.
+    as_frame : bool, optional
+        Whether to give a GeoDataFrame (True) or a list of polygons (False). Default: what is
+        installed decides, see below; code that others run says which.
 
     Returns
     -------
     geopandas.GeoDataFrame or list of shapely.Polygon
-        Row by row, in the order of ``embed(mode="tile")``. The columns of the GeoDataFrame are
-        ``row`` and ``column``, the tile's place in that embedding
+        By default a GeoDataFrame where geopandas is installed (extra ``vector``), and a list
+        where it is not. Row by row, in the order of ``embed(mode="tile")``. The columns of the
+        GeoDataFrame are ``row`` and ``column``, the tile's place in that embedding
         (``emb.isel(y=row, x=column)``), ``complete``, and ``geometry``; its ``crs`` is the cube's.
+        The list has the polygons alone.
 
     Raises
     ------
@@ -56,13 +59,13 @@ def tiles(
     OptionError
         For an argument that does not fit.
     MissingExtraError
-        With ``frame=True`` where geopandas is not installed.
+        With ``as_frame=True`` where geopandas is not installed.
 
     Examples
     --------
     >>> import xr_anysat.datasets
     >>> cube = xr_anysat.datasets.simulated_landscape((96, 96), dates=2, chunks=96)
-    >>> polygons = cube.anysat.tiles(tile_size=64, overlap=0.5, frame=False)
+    >>> polygons = cube.anysat.tiles(tile_size=64, overlap=0.5, as_frame=False)
     >>> len(polygons), polygons[0].area
     (4, 409600.0)
     """
@@ -89,8 +92,13 @@ def tiles(
         for top, bottom, _ in rows
         for left, right, _ in columns
     ]
-    geopandas = None if frame is False else _geopandas(required=frame is True)
-    if geopandas is None:
+    if as_frame is False:
+        return boxes
+    try:
+        geopandas = require("geopandas", "vector", "tiles(as_frame=True)")
+    except MissingExtraError:
+        if as_frame:
+            raise
         return boxes
     row, column = np.indices((len(rows), len(columns)))
     complete = np.logical_and.outer([r[2] for r in rows], [c[2] for c in columns])
@@ -106,16 +114,3 @@ def _extents(axis: Axis, flip: bool) -> list[tuple[int, int, bool]]:
         last = first + axis.tile * axis.patch
         found.append((first, min(last, axis.pixels), last <= axis.pixels))
     return found[::-1] if flip else found
-
-
-def _geopandas(*, required: bool) -> Any:
-    try:
-        import geopandas
-    except ImportError as error:
-        if not required:
-            return None
-        raise MissingExtraError(
-            f"frame=True needs geopandas ({error}); install it: pip install geopandas. Without, "
-            "tiles(frame=False) gives a list of polygons."
-        ) from error
-    return geopandas

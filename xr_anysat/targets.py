@@ -1,0 +1,36 @@
+"""Files that appear when they are complete."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import StoreError
+
+__all__ = ["check_target", "file_beside"]
+
+
+def check_target(path: Path) -> Path:
+    """Give the absolute path of a file that can be written, as far as that can be known before.
+
+    Raises
+    ------
+    StoreError
+        Where its folder is not there, or it is a folder itself.
+    """
+    target = path.absolute()
+    if not target.parent.is_dir():
+        raise StoreError(f"{target.parent} is no folder; make it first: mkdir(parents=True).")
+    if target.is_dir():
+        raise StoreError(f"{target} is a folder; give the name of a file in it.")
+    return target
+
+
+@contextmanager
+def file_beside(path: Path) -> Iterator[Path]:
+    """Give a place in a folder beside a file; what was written there takes the file's place."""
+    target = check_target(path)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        fresh = Path(folder, target.name)
+        yield fresh
+        fresh.replace(target)
