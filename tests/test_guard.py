@@ -15,7 +15,7 @@ from cubes import make_cube
 
 from xr_anysat import CubeError, ScaleError, guard
 from xr_anysat.guard import Failed, check_blocks, guarded
-from xr_anysat.runs import Stop, run
+from xr_anysat.runs import Effort, Stop, run
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +38,12 @@ class Flaky:
 
 def computed(array, scheduler, retries=0, fatal=lambda _: False):
     found = {}
+    scheduler = dask.base.get_scheduler(scheduler=scheduler)
     run(
         array,
-        dask.base.get_scheduler(scheduler=scheduler),
-        retries=retries,
+        Effort(scheduler=scheduler, retries=retries, skip=True, progress=False),
+        lambda key, value: found.__setitem__(key[1:], value),
         fatal=fatal,
-        done=lambda key, value: found.__setitem__(key[1:], value),
     )
     return found
 
