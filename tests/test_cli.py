@@ -177,6 +177,22 @@ def test_statistics_from_a_file(run, cube, tmp_path):
     assert "--normalize: no.nc does not exist" in missing.stderr
 
 
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+def test_coordinates_cut_in_another_way_than_the_cube(run, folder, tmp_path):
+    cube = simulated_landscape((40, 44), dates=3, chunks={"time": 1, "y": 20, "x": 20})
+    cube.to_zarr(tmp_path / "all.zarr", consolidated=False)
+    bands = cube.assign_coords(item_id=("time", ["a", "b", "c"])).to_dataset("band")
+    bands.to_zarr(tmp_path / "bands.zarr", consolidated=False)
+    for name in ("all.zarr", "bands.zarr"):
+        assert "ready to embed" in run("check", tmp_path / name).stdout
+        assert "3" in run("plan", tmp_path / name).stdout
+        run("embed", tmp_path / name, tmp_path / f"of-{name}", "--mode", "patch", *TINY)
+    first, second = (
+        xr_anysat.open_embedding(tmp_path / f"of-{n}") for n in ("all.zarr", "bands.zarr")
+    )
+    np.testing.assert_allclose(first.values, second.values, atol=2e-5)
+
+
 def test_check_says_what_embed_would(run, folder, cube):
     assert "ready to embed" in run("check", "cube.zarr").stdout
     sampled = run("check", "cube.zarr", "--sample").stdout

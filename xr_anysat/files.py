@@ -168,6 +168,7 @@ def _ready(found: Any, dataset: xr.Dataset, side: int | None) -> Any:
     if side is None:
         found = found.load()
     else:
+        found = found.unify_chunks()  # coordinates may be cut in another way
         found = found.chunk(
             {
                 dim: max(side, *lengths)

@@ -33,7 +33,7 @@ class Model:
         process that computes, else the CPU.
     precision : {"float32", "bfloat16", "float16", "auto"}
         Of matrix products; norms and softmax stay in float32. ``"auto"``: bfloat16 on a CUDA
-        device that supports it, float32 elsewhere.
+        device or a CPU with instructions for it, float32 elsewhere.
     batch_size : int, optional
         Vectors (pixel-dates, pixels of patches, patches of tiles) computed at once. It bounds
         memory and does not change results beyond rounding.
