@@ -1,6 +1,6 @@
 """Print the floors of pyproject.toml as exact pins: what the oldest supported set is.
 
-Floors that a direct dependency's own floor overrides are for pip to complain about.
+Where another package needs a later one, pip says so.
 """
 
 import re
