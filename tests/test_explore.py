@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 from cubes import NORTH, WEST, make_cube, punch
+from playwright.sync_api import sync_playwright
 
 import xr_anysat
 from xr_anysat import OptionError, StoreError
-
-pytest.importorskip("bokeh")
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -101,11 +100,10 @@ def test_a_missing_package_is_named_with_its_extra(embedding, monkeypatch):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    playwright = pytest.importorskip("playwright.sync_api")
     if BROWSER is None:
         pytest.skip("there is no Chromium")
     profile = tmp_path_factory.mktemp("profile")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         context = started.chromium.launch_persistent_context(
             profile, executable_path=BROWSER, headless=True, args=FLAGS, offline=True,
             viewport={"width": 1280, "height": 600},

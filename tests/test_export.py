@@ -69,7 +69,6 @@ def test_a_table_of_vectors(cube, frame, vectors, chunks):
 
 
 def test_geoparquet_keeps_everything(vectors, tmp_path):
-    pytest.importorskip("pyarrow")
     table = vectors.anysat.to_geodataframe()
     table.to_parquet(tmp_path / "fields.parquet")
     again = geopandas.read_parquet(tmp_path / "fields.parquet")

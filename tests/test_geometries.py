@@ -11,6 +11,7 @@ import pyproj
 import pytest
 import shapely
 import xarray as xr
+import xvec  # noqa: F401  registers `.xvec`
 from cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube
 
 from xr_anysat import AnySatWarning, OptionError
@@ -273,7 +274,6 @@ def test_missing_geometries_are_an_error(cube):
 
 
 def test_xvec_takes_the_result(cube):
-    pytest.importorskip("xvec")
     result = embed(cube, frame(crop=["wheat", "maize", "wheat"]))
     indexed = result.xvec.set_geom_indexes("geometry", crs=result.rio.crs)
     assert indexed.xvec.is_geom_variable("geometry")

@@ -1,7 +1,5 @@
 """Files as the command line names them: cubes to read, and places to write to."""
 
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +9,13 @@ from typing import Any
 import xarray as xr
 
 from .embed import embed
-from .errors import CubeError, OptionError, StoreError
+from .errors import CubeError, OptionError
 from .export import encode_geometry, to_geodataframe
 from .extras import require
 from .progress import task_bar
 from .raster import to_raster
 from .store import to_zarr
+from .targets import check_folder, file_beside
 
 __all__ = [
     "open_cube",
@@ -240,7 +239,8 @@ def write_embedding(
         )
     _check_target(kind, Path(target), pooled, vectors, overwrite, options.get("dtype"))
     result = embed(cube, mode, progress=progress, **options)  # type: ignore[arg-type]
-    with task_bar(progress, "embedding"), _replaced(Path(target)) as place:
+    beside = file_beside(Path(target), store=kind == "zarr")
+    with task_bar(progress, "embedding"), beside as place:
         if kind == "geotiff":
             to_raster(result, place)
         elif kind == "parquet":
@@ -266,9 +266,7 @@ def _check_target(
         require("pyarrow", "vector", ".parquet")
     if kind == "netcdf" and dtype == "float16":
         raise OptionError("NetCDF knows no float16: write float32, or a .zarr")
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise StoreError(f"{folder} is no folder; make it first")
+    check_folder(target)
     if not target.exists():
         return
     if not overwrite:
@@ -276,17 +274,3 @@ def _check_target(
     store = any((target / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
     if target.is_dir() and not (kind == "zarr" and store):
         raise OptionError(f"{target} is a folder and no Zarr store: --overwrite does not delete it")
-
-
-@contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
-    """Give a place beside the target, and move what is there to it once it is complete."""
-    folder = Path(tempfile.mkdtemp(dir=target.absolute().parent, prefix=f".{target.name}."))
-    try:
-        place, earlier = folder / target.name, folder / "earlier"
-        yield place
-        if target.is_dir():  # no rename replaces a folder that holds something
-            target.rename(earlier)
-        place.replace(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
