@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from xr_anysat import Model, cost
+from xr_anysat import Model
+from xr_anysat.compute.engine import engine_of
+from xr_anysat.compute.normalize import Normalization, band_moments, normalize, valid_dates
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.engine import engine_of
-from xr_anysat.normalize import Normalization, band_moments, normalize, valid_dates
+from xr_anysat.plans import cost
 
 DATES = 8
 

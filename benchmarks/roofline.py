@@ -3,7 +3,7 @@
     python benchmarks/roofline.py [--cases abcdef] [--pixels 192] [--dates 8]
         [--size base] [--rounds 3] [--loop-rounds 3] [--device cpu] [--precision float32]
 
-The limit is the time of the multiply-adds that the embedding needs at the least (`xr_anysat.cost`,
+The limit is the time of the multiply-adds that the embedding needs at the least (`plans.cost`,
 counted from the cube's valid pixel-dates, patches and tiles), at the rate that this machine, in
 this run, gives on a matrix product of each shape that occurs. Beside `embed(...)`, end to end from
 a cube in memory, a plain loop over tiles of the same network: eager, one tile at a time. Limit,
@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 import xr_anysat
-from xr_anysat import cost
+from xr_anysat.compute.engine import resolved_device, resolved_precision
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.engine import resolved_device, resolved_precision
 from xr_anysat.modelspec import Model
+from xr_anysat.plans import cost
 from xr_anysat.tiling import Axis
 
 if __package__:

@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import torch
 
-from xr_anysat.engine import engine_of
-from xr_anysat.normalize import (
+from xr_anysat.compute.engine import engine_of
+from xr_anysat.compute.normalize import (
     Normalization,
     band_moments,
     moments_to_stats,

@@ -10,7 +10,7 @@ import xarray as xr
 
 import xr_anysat
 from xr_anysat.model.network import AnySat
-from xr_anysat.weights import load_tensors
+from xr_anysat.weights.files import load_tensors
 
 LABELS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 TINY = xr_anysat.Model("tiny", weights="random:1")

@@ -66,8 +66,8 @@ def make_cube(
 def chunk_spec(**changes: Any) -> Any:
     """Describe chunks of three dates as `encode_chunk` wants it: tiny, patches of 2 px."""
     from xr_anysat import Model
-    from xr_anysat.inference import ChunkSpec
-    from xr_anysat.normalize import Normalization
+    from xr_anysat.compute.inference import ChunkSpec
+    from xr_anysat.compute.normalize import Normalization
 
     options = {
         "model": Model("tiny", weights="random:1").pinned(),

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stores import Reader
 
-from xr_anysat import OptionError, lazy_stats
-from xr_anysat.lazy_stats import sample_windows
+from xr_anysat import OptionError
+from xr_anysat.graph import lazy_stats
+from xr_anysat.graph.lazy_stats import sample_windows
 from xr_anysat.sentinel2 import BANDS
 
 

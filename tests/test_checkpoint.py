@@ -16,9 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from xr_anysat import checkpoint
-from xr_anysat.checkpoint import read_checkpoint
 from xr_anysat.errors import WeightsError
+from xr_anysat.weights import checkpoint
+from xr_anysat.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import xr_anysat
 from xr_anysat import Model
-from xr_anysat.cli import app
+from xr_anysat.cli.app import app
 from xr_anysat.datasets import simulated_landscape
 
 MODEL = Model("tiny", weights="random:0")

@@ -48,7 +48,7 @@ def cube():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    from xr_anysat import chunking
+    from xr_anysat.graph import chunking
 
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 12)
 
@@ -89,7 +89,7 @@ def test_statistics_are_those_of_threads(processes, cube):
 
 def count_loads():
     """Count, in a worker, how many times weights are loaded from now on."""
-    from xr_anysat import engine
+    from xr_anysat.compute import engine
 
     engine._engines.clear()
     real, loads = engine.load_tensors, []
@@ -102,7 +102,7 @@ def count_loads():
 
 
 def loads():
-    from xr_anysat import engine
+    from xr_anysat.compute import engine
 
     return len(engine.loads)
 

@@ -15,7 +15,8 @@ from cubes import make_cube
 from stores import to_zarr
 
 import xr_anysat
-from xr_anysat import MissingExtraError, StoreError, chunking
+from xr_anysat import MissingExtraError, StoreError
+from xr_anysat.graph import chunking
 
 LAEA = "+proj=laea +lat_0=45 +lon_0=3 +x_0=500000 +y_0=5000000 +datum=WGS84 +units=m"
 

@@ -5,9 +5,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from xr_anysat import cost
 from xr_anysat.model.config import model_config
 from xr_anysat.model.network import AnySat
+from xr_anysat.plans import cost
 
 
 def network(size, **options):

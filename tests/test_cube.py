@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xr_anysat
-from xr_anysat.cube import canonical
+from xr_anysat.compute.normalize import valid_dates
+from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import AnySatError, CubeError
-from xr_anysat.normalize import valid_dates
 from xr_anysat.prepare import understand_cube
 
 DEGREES = {"crs": "EPSG:4326", "step": (-1e-4, 1e-4), "corner": (48.8, 2.3)}

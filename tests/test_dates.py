@@ -12,7 +12,7 @@ from helpers import make_cube, make_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.dates import day_of_year, find_periods
+from xr_anysat.cube.dates import day_of_year, find_periods
 from xr_anysat.errors import CubeError
 from xr_anysat.prepare import understand_cube
 

@@ -10,9 +10,9 @@ import rioxarray  # noqa: F401
 import xarray as xr
 from typer.testing import CliRunner
 
-from xr_anysat.cli import app
+from xr_anysat.cli.app import app
+from xr_anysat.cli.demo import run_demo
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.demo import run_demo
 
 NO_NETWORK = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

@@ -30,7 +30,7 @@ from xr_anysat import AnySatWarning, CubeError, OptionError, ScaleError, Weights
 from xr_anysat.model.config import tensor_shapes
 from xr_anysat.model.network import AnySat
 from xr_anysat.sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
-from xr_anysat.weights import load_tensors
+from xr_anysat.weights.files import load_tensors
 
 MODES = ("grid", "patch", "tile", "pooled")
 MAPS = ("grid", "patch", "tile")
@@ -921,7 +921,7 @@ def test_a_result_larger_than_the_memory_is_said(monkeypatch):
         raise MemoryError
 
     numpy = SimpleNamespace(**{**vars(np), "empty": full})
-    monkeypatch.setattr(sys.modules["xr_anysat.eager"], "np", numpy)
+    monkeypatch.setattr(sys.modules["xr_anysat.graph.eager"], "np", numpy)
     with pytest.raises(xr_anysat.OptionError, match=r"make it lazy with cube\.chunk"):
         embed(make_cube(8, 8, dates=1), normalize="none")
 

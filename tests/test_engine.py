@@ -12,10 +12,11 @@ import pytest
 import torch
 from helpers import chunk_spec
 
-from xr_anysat import Model, engine
-from xr_anysat.engine import engine_of
-from xr_anysat.inference import encode_chunk
-from xr_anysat.windows import WindowSpec, encode_window
+from xr_anysat import Model
+from xr_anysat.compute import engine
+from xr_anysat.compute.engine import engine_of
+from xr_anysat.compute.inference import encode_chunk
+from xr_anysat.compute.windows import WindowSpec, encode_window
 
 MODEL = Model("tiny", weights="random:1").pinned()
 
@@ -109,7 +110,7 @@ def test_lanes_do_not_change_numbers(monkeypatch):
 def threads_in(environment, code="print(_threads())"):
     """What a fresh process counts."""
     clean = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | environment
-    script = f"import torch\nfrom xr_anysat.engine import _threads\n{code}"
+    script = f"import torch\nfrom xr_anysat.compute.engine import _threads\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True
     )

@@ -12,7 +12,7 @@ from helpers import BANDS, make_cube, make_dataset
 from odc.geo.geobox import GeoBox
 
 import xr_anysat
-from xr_anysat.cube import canonical
+from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import AnySatWarning, CubeError
 from xr_anysat.prepare import understand_cube
 

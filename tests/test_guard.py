@@ -13,9 +13,10 @@ import pytest
 import xarray as xr
 from cubes import make_cube
 
-from xr_anysat import CubeError, ScaleError, guard
-from xr_anysat.guard import Failed, check_blocks, guarded
-from xr_anysat.runs import Effort, Stop, run
+from xr_anysat import CubeError, ScaleError
+from xr_anysat.graph import guard
+from xr_anysat.graph.guard import Failed, check_blocks, guarded
+from xr_anysat.graph.runs import Effort, Stop, run
 
 
 @pytest.fixture(autouse=True)

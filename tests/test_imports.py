@@ -1,6 +1,7 @@
 """Imports run one way, and importing the package imports nothing large."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,95 +9,96 @@ from pathlib import Path
 import pytest
 
 import xr_anysat
+from xr_anysat.datasets import simulated_landscape
 
 ROOT = Path(xr_anysat.__file__).parent
 
 ORDER = [
     "__main__",
-    "cli",
-    "cli_cubes",
-    "cli_common",
-    "demo",
+    "cli.app",
+    "cli.cubes",
+    "cli.common",
+    "cli.demo",
     "probe",
-    "files",
+    "cli.files",
     "__init__",
-    "stac",
-    "stac_planes",
-    "stac_items",
-    "stac_offsets",
+    "stac.load",
+    "stac.planes",
+    "stac.items",
+    "stac.offsets",
     "accessor",
-    "explore",
-    "plot",
-    "quicklook",
-    "similarity",
-    "kmeans",
-    "components",
-    "cells",
-    "axes",
-    "export",
-    "raster",
-    "check",
-    "check_report",
-    "check_values",
-    "check_windows",
-    "check_doubts",
-    "plan",
+    "pictures.explore",
+    "pictures.plot",
+    "pictures.quicklook",
+    "pictures.similarity",
+    "pictures.kmeans",
+    "pictures.components",
+    "pictures.cells",
+    "pictures.axes",
+    "results.export",
+    "results.raster",
+    "checks.check",
+    "checks.report",
+    "checks.values",
+    "checks.windows",
+    "checks.doubts",
+    "plans.plan",
     "tables",
-    "estimates",
-    "stac_item",
-    "opening",
-    "store",
-    "filling",
-    "sections",
-    "packing",
-    "sample",
-    "writing",
-    "statistics",
-    "layout",
-    "conventions",
-    "manifest",
-    "report",
-    "regions",
-    "storage",
-    "runs",
-    "guard",
-    "quantize",
-    "reduction",
+    "plans.estimates",
+    "stores.stac_item",
+    "stores.opening",
+    "stores.store",
+    "stores.filling",
+    "stores.sections",
+    "stores.packing",
+    "stores.sample",
+    "stores.writing",
+    "stores.statistics",
+    "stores.layout",
+    "stores.conventions",
+    "stores.manifest",
+    "stores.report",
+    "stores.regions",
+    "stores.storage",
+    "graph.runs",
+    "graph.guard",
+    "stores.quantize",
+    "stores.reduction",
     "embed",
     "tiles",
     "unread",
     "summaries",
     "prepare",
-    "eager",
-    "progress",
-    "pooling",
+    "graph.eager",
+    "graph.progress",
+    "results.pooling",
     "geometries",
     "resize",
-    "labels",
-    "lazy",
-    "jobs",
-    "selection",
-    "lazy_stats",
-    "chunking",
-    "inference",
-    "windows",
-    "engine",
+    "results.labels",
+    "graph.lazy",
+    "graph.jobs",
+    "graph.selection",
+    "graph.lazy_stats",
+    "graph.chunking",
+    "compute.inference",
+    "compute.windows",
+    "compute.engine",
     "modelspec",
     "arguments",
-    "cube",
-    "bands",
-    "grid",
-    "corners",
-    "dates",
+    "cube.spec",
+    "cube.bands",
+    "cube.grid",
+    "cube.corners",
+    "cube.dates",
     "tiling",
-    "normalize",
-    "cost",
-    "weights",
-    "hub",
-    "conversion",
-    "checkpoint",
-    "unpickle",
-    "true_colour",
+    "compute.normalize",
+    "plans.cost",
+    "weights.files",
+    "weights.hub",
+    "weights.conversion",
+    "weights.checkpoint",
+    "weights.unpickle",
+    "pictures.true_colour",
     "sentinel2",
     "model.network",
     "model.temporal",
@@ -119,6 +121,17 @@ ORDER = [
     "extras",
     "_warn",
     "errors",
+    "checks",
+    "cli",
+    "compute",
+    "cube",
+    "graph",
+    "pictures",
+    "plans",
+    "results",
+    "stac",
+    "stores",
+    "weights",
     "_version",
 ]
 """Top to bottom: a module imports from those below it only."""
@@ -162,9 +175,9 @@ GRAPH = {name: sorted(set(imports(name, path))) for name, path in NAMES.items()}
 
 def test_the_graph_is_read_right():
     assert "embed" in GRAPH["__init__"]
-    assert {"jobs", "cube", "errors"} <= set(GRAPH["prepare"])
-    assert "model.network" in GRAPH["engine"]  # so does an import within a function
-    assert "model.config" in GRAPH["weights"]
+    assert {"graph.jobs", "cube.spec", "errors"} <= set(GRAPH["prepare"])
+    assert "model.network" in GRAPH["compute.engine"]  # so does an import within a function
+    assert "model.config" in GRAPH["weights.files"]
     assert "errors" in GRAPH["model.config"]  # and one by the full name
 
 
@@ -225,8 +238,8 @@ def test_what_the_package_exports_is_there():
 
 
 def test_what_is_returned_can_be_named():
-    from xr_anysat import check_report, plan, report
-
-    assert xr_anysat.Check is check_report.Check
-    assert xr_anysat.StoreReport is report.StoreReport
-    assert xr_anysat.Plan.__module__ == "xr_anysat.plan", plan
+    cube = simulated_landscape((12, 12), dates=2)
+    assert type(cube.anysat.check()) is xr_anysat.Check
+    assert type(cube.anysat.plan()) is xr_anysat.Plan
+    returned = inspect.signature(xr_anysat.to_zarr).return_annotation
+    assert xr_anysat.StoreReport.__name__ in str(returned)

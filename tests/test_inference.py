@@ -5,10 +5,11 @@ import pytest
 import torch
 from helpers import chunk_spec as spec
 
-from xr_anysat import Model, OptionError, ScaleError, engine
-from xr_anysat.inference import encode_chunk
+from xr_anysat import Model, OptionError, ScaleError
+from xr_anysat.compute import engine
+from xr_anysat.compute.inference import encode_chunk
+from xr_anysat.compute.windows import WindowSpec, encode_window
 from xr_anysat.model.network import AnySat
-from xr_anysat.windows import WindowSpec, encode_window
 
 MODEL = Model("tiny", weights="random:1").pinned()
 

@@ -15,10 +15,10 @@ from cubes import make_cube
 from stores import embed
 
 import xr_anysat
-from xr_anysat import chunking
-from xr_anysat.manifest import Manifest
-from xr_anysat.regions import RegionGrid
-from xr_anysat.storage import open_place
+from xr_anysat.graph import chunking
+from xr_anysat.stores.manifest import Manifest
+from xr_anysat.stores.regions import RegionGrid
+from xr_anysat.stores.storage import open_place
 
 JOB = """
 import sys

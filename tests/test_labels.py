@@ -9,8 +9,8 @@ import xarray as xr
 from affine import Affine
 from cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube
 
-from xr_anysat.labels import weights_attrs
-from xr_anysat.weights import PUBLISHED, find_weights
+from xr_anysat.results.labels import weights_attrs
+from xr_anysat.weights.files import PUBLISHED, find_weights
 
 MAPS = ("grid", "patch", "tile")
 MODES = (*MAPS, "pooled")
@@ -288,7 +288,7 @@ def test_clipping_and_reprojecting_a_result(results):
 @pytest.mark.parametrize("chunk", [17, 24, 40])
 def test_a_lazy_result_is_written_to_zarr_as_it_is(tmp_path, monkeypatch, mode, chunk):
     """Zarr wants chunks of one size along an axis, but for the last."""
-    monkeypatch.setattr("xr_anysat.chunking.LONGEST_CHUNK", 24)
+    monkeypatch.setattr("xr_anysat.graph.chunking.LONGEST_CHUNK", 24)
     lazy = embed(make_cube(75, 62, dates=1).chunk(x=chunk, y=chunk), mode)
     assert len(lazy.chunks[1]) > 1
     lazy.to_zarr(tmp_path / "store", consolidated=False)
@@ -298,11 +298,11 @@ def test_a_lazy_result_is_written_to_zarr_as_it_is(tmp_path, monkeypatch, mode, 
 
 def test_published_weights_are_named_by_their_digest_once_it_is_known(monkeypatch):
     monkeypatch.delenv("XR_ANYSAT_WEIGHTS", raising=False)
-    monkeypatch.setattr("xr_anysat.weights.published_digest", lambda: None)
+    monkeypatch.setattr("xr_anysat.weights.files.published_digest", lambda: None)
     source = find_weights(None, "base")
     before = weights_attrs(source)
     assert before["weights"] == "g-astruc/AnySat models/AnySat.pth"
     assert before["weights_digest"] == f"sha256:{PUBLISHED.sha256} (expected, not yet seen)"
-    monkeypatch.setattr("xr_anysat.weights.published_digest", lambda: "ab" * 32)
+    monkeypatch.setattr("xr_anysat.weights.files.published_digest", lambda: "ab" * 32)
     assert weights_attrs(source)["weights_digest"] == "sha256:" + "ab" * 32
     assert "weights_digest" not in weights_attrs(find_weights("random", "base"))

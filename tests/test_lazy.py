@@ -22,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_anysat
-from xr_anysat import ScaleError, WeightsError, chunking, engine, inference, lazy
+from xr_anysat import ScaleError, WeightsError
+from xr_anysat.compute import engine, inference
+from xr_anysat.graph import chunking, lazy
 from xr_anysat.tiling import Axis
 
 MODES = ("grid", "patch", "tile", "pooled")

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xr_anysat.errors import AnySatError, ScaleError
-from xr_anysat.normalize import (
+from xr_anysat.compute.normalize import (
     Normalization,
     band_moments,
     check_scale,
@@ -19,6 +18,7 @@ from xr_anysat.normalize import (
     normalize,
     valid_dates,
 )
+from xr_anysat.errors import AnySatError, ScaleError
 from xr_anysat.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
 
 NONE = Normalization(kind="none", name="none")

@@ -11,12 +11,14 @@ import shapely
 from cubes import TINY, make_cube, punch
 
 import xr_anysat
-from xr_anysat import CubeError, OptionError, chunking, cost, estimates
+from xr_anysat import CubeError, OptionError
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.estimates import find_products
+from xr_anysat.graph import chunking
 from xr_anysat.model.network import AnySat
+from xr_anysat.plans import cost, estimates
+from xr_anysat.plans.estimates import find_products
 
-plan_module = sys.modules["xr_anysat.plan"]  # the package's `plan` is the function
+plan_module = sys.modules["xr_anysat.plans.plan"]
 
 MODES = ["grid", "patch", "tile", "pooled"]
 

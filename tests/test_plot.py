@@ -63,7 +63,7 @@ def test_a_new_figure_is_one_of_pyplot(embedding):
 
 
 def test_what_is_lazy_and_large_is_thinned_and_computed(embedding, monkeypatch):
-    monkeypatch.setattr(sys.modules["xr_anysat.plot"], "PIXELS", 10)
+    monkeypatch.setattr(sys.modules["xr_anysat.pictures.plot"], "PIXELS", 10)
     lazy = embedding.chunk(y=10).anysat.similarity((WEST + 5, NORTH - 5))
     (axis,) = lazy.anysat.plot(figure=Figure())
     shown, _ = image_of(axis)

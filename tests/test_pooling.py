@@ -11,8 +11,9 @@ from cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube, punch
 from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
-from xr_anysat import OptionError, chunking
-from xr_anysat.pooling import find_shares, pool_geometries, pool_map
+from xr_anysat import OptionError
+from xr_anysat.graph import chunking
+from xr_anysat.results.pooling import find_shares, pool_geometries, pool_map
 
 FINE = 80
 """Cells of the rasterisation per cell of the map, along each axis."""

@@ -12,10 +12,12 @@ from cubes import TINY, WIDTH, make_cube, punch
 from stores import ALWAYS, Fragile, Reader, embed, to_zarr
 
 import xr_anysat
-from xr_anysat import AnySatWarning, OptionError, StoreError, chunking, packing, sample
+from xr_anysat import AnySatWarning, OptionError, StoreError
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.quantize import Quantization, fit_quantization
-from xr_anysat.runs import Effort, find_scheduler
+from xr_anysat.graph import chunking
+from xr_anysat.graph.runs import Effort, find_scheduler
+from xr_anysat.stores import packing, sample
+from xr_anysat.stores.quantize import Quantization, fit_quantization
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 

@@ -12,7 +12,7 @@ from cubes import LABELS, TINY, WIDTH, assert_same, by_hand, forward
 
 from xr_anysat import CubeError, ScaleError
 from xr_anysat.arguments import fixed_normalization, stats_normalization
-from xr_anysat.normalize import check_scale
+from xr_anysat.compute.normalize import check_scale
 
 DATA = Path(os.environ.get("XR_ANYSAT_TEST_DATA", ""))
 

@@ -12,7 +12,7 @@ from stores import embed, to_zarr
 
 import xr_anysat
 from xr_anysat import AnySatWarning, MissingExtraError, OptionError, StoreError
-from xr_anysat.reduction import Reduction, reduced
+from xr_anysat.stores.reduction import Reduction, reduced
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 

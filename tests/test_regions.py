@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xr_anysat import OptionError
-from xr_anysat.regions import RegionGrid, waves
+from xr_anysat.stores.regions import RegionGrid, waves
 
 axis = st.integers(1, 9).flatmap(
     lambda size: st.integers(1, 60).map(

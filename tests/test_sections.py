@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stores import Fragile, Reader, embed, to_zarr
 
-from xr_anysat import chunking, filling
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.regions import RegionGrid
-from xr_anysat.sections import section, tasks_per_region
+from xr_anysat.graph import chunking
+from xr_anysat.stores import filling
+from xr_anysat.stores.regions import RegionGrid
+from xr_anysat.stores.sections import section, tasks_per_region
 from xr_anysat.tiling import Axis, ChunkedAxis
 
 

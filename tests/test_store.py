@@ -26,15 +26,12 @@ from xr_anysat import (
     ScaleError,
     StoreError,
     WeightsError,
-    chunking,
-    filling,
-    lazy,
-    statistics,
-    storage,
 )
-from xr_anysat.manifest import Manifest
-from xr_anysat.regions import RegionGrid
-from xr_anysat.storage import open_place
+from xr_anysat.graph import chunking, lazy
+from xr_anysat.stores import filling, statistics, storage
+from xr_anysat.stores.manifest import Manifest
+from xr_anysat.stores.regions import RegionGrid
+from xr_anysat.stores.storage import open_place
 
 CHUNKS = (3, 10, 8, 8)
 pytestmark = [
@@ -445,7 +442,7 @@ def test_values_in_memory_are_compared(cube):
 
 
 def test_another_version_of_the_package_is_refused(cube, monkeypatch):
-    from xr_anysat import manifest
+    from xr_anysat.stores import manifest
 
     store = zarr.storage.MemoryStore()
     to_zarr(cube.chunk(x=8), store, "tile")

@@ -12,7 +12,8 @@ import pytest
 import xarray as xr
 from cubes import TINY, assert_same, make_cube, punch
 
-from xr_anysat import AnySatWarning, OptionError, StoreError, engine, open_embedding
+from xr_anysat import AnySatWarning, OptionError, StoreError, open_embedding
+from xr_anysat.compute import engine
 
 YEAR = np.timedelta64(365, "D")
 

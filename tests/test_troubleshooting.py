@@ -24,7 +24,7 @@ KEPT = {"faults", "notes", "found"}
 BUILT = {"doubt", "what"}
 """Variables that a doubt is put together in."""
 
-DOUBTS = {"check_doubts.py", "check_values.py", "stac_offsets.py"}
+DOUBTS = {"checks/doubts.py", "checks/values.py", "stac/offsets.py"}
 """Modules that yield doubts, or put them together."""
 
 SAYS_IT_ALL = (

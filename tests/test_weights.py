@@ -22,12 +22,13 @@ import torch
 from dask.base import tokenize
 from safetensors.torch import load_file, save_file
 
-from xr_anysat import conversion, hub, weights
-from xr_anysat.checkpoint import read_checkpoint
 from xr_anysat.errors import AnySatError, AnySatWarning, OptionError, WeightsError
 from xr_anysat.model.config import ModelConfig, model_config, tensor_shapes, used_shapes
-from xr_anysat.weights import (
+from xr_anysat.weights import conversion, files, hub
+from xr_anysat.weights.checkpoint import read_checkpoint
+from xr_anysat.weights.files import (
     PUBLISHED,
+    WeightsReport,
     WeightsSource,
     convert,
     digest_of,
@@ -139,7 +140,7 @@ def publish(tiny_pth, monkeypatch):
 
     def set_published(digest=None):
         record = dataclasses.replace(PUBLISHED, size="tiny", sha256=digest or sha256(tiny_pth))
-        for module in (hub, weights):
+        for module in (hub, files):
             monkeypatch.setattr(module, "PUBLISHED", record)
         return record
 
@@ -164,9 +165,9 @@ def put_into_hub_cache(hub_cache, path, digest=None):
 
 def test_import_does_not_import_torch(mini_pth):
     code = f"""
-        import sys, xr_anysat.weights
+        import sys, xr_anysat.weights.files
         for name in (None, "random", {str(mini_pth)!r}):
-            xr_anysat.weights.find_weights(name, "base")
+            xr_anysat.weights.files.find_weights(name, "base")
         print("torch" in sys.modules)
     """
     assert run_python(code).strip() == "False"
@@ -263,7 +264,7 @@ def test_random_weights_are_said_to_be_random():
 def test_random_weights_depend_on_seed_and_name_alone(monkeypatch):
     first = load_tensors(find_weights("random:3", "tiny"), MINI)
     shapes = used_shapes(MINI)
-    monkeypatch.setattr(weights, "used_shapes", lambda _: dict(reversed(shapes.items())))
+    monkeypatch.setattr(files, "used_shapes", lambda _: dict(reversed(shapes.items())))
     assert_loaded(load_tensors(find_weights("random:3", "tiny"), MINI), first)
     other = load_tensors(find_weights("random:4", "tiny"), MINI)
     assert not torch.equal(other["cls_token"], first["cls_token"])
@@ -332,7 +333,7 @@ def test_the_second_load_does_not_open_the_pth(mini_pth, state, cache, monkeypat
     load_tensors(source, MINI)
     written = converted_files(cache)[0].stat().st_mtime_ns
     mini_pth.unlink()
-    monkeypatch.setattr(weights, "file_digest", None)
+    monkeypatch.setattr(files, "file_digest", None)
     assert_loaded(load_tensors(source, MINI), state)
     assert converted_files(cache)[0].stat().st_mtime_ns == written
 
@@ -455,7 +456,7 @@ def test_a_killed_conversion_is_done_again(mini_pth, state, cache):
     code = f"""
         import os
         from xr_anysat.model.config import ModelConfig
-        from xr_anysat.weights import find_weights, load_tensors
+        from xr_anysat.weights.files import find_weights, load_tensors
         os.replace = lambda *_: (print("killed", flush=True), os._exit(0))
         load_tensors(find_weights({str(mini_pth)!r}, "tiny"), ModelConfig(width=64, depth=1))
     """
@@ -574,7 +575,7 @@ OFFLINE = """
     import json, time
     from xr_anysat.errors import WeightsError
     from xr_anysat.model.config import model_config
-    from xr_anysat.weights import find_weights, load_tensors
+    from xr_anysat.weights.files import find_weights, load_tensors
     start = time.monotonic()
     try:
         load_tensors(find_weights(None, "base"), model_config("base"))
@@ -645,10 +646,10 @@ class serve:
 def test_download_then_offline(tiny_pth, tmp_path, cache):
     """The whole way, through huggingface_hub, from a server on this machine."""
     code = f"""
-        import dataclasses, xr_anysat.hub, xr_anysat.weights as w
+        import dataclasses, xr_anysat.weights.hub, xr_anysat.weights.files as w
         from xr_anysat.model.config import model_config
         record = dataclasses.replace(w.PUBLISHED, size="tiny", sha256={sha256(tiny_pth)!r})
-        w.PUBLISHED = xr_anysat.hub.PUBLISHED = record
+        w.PUBLISHED = xr_anysat.weights.hub.PUBLISHED = record
         source = w.find_weights(None, "tiny")
         tensors = w.load_tensors(source, model_config("tiny"))
         print(source.digest, w.digest_of(source), len(tensors), w.fetch().name)
@@ -683,7 +684,7 @@ def test_convert_and_verify(tiny_pth, tiny_state, tmp_path, publish):
     target = convert(tiny_pth, tmp_path / "new" / "out.safetensors")
     assert_loaded(load(target, TINY), tiny_state, TINY)
     report = verify(tiny_pth)
-    assert report == weights.WeightsReport(
+    assert report == WeightsReport(
         path=tiny_pth, size="tiny", digest=sha256(tiny_pth), published=True,
         tensors=318, values=8_135_015, finite=True,
     )  # fmt: skip
@@ -733,7 +734,7 @@ def test_base_size_round_trip_in_little_memory(tmp_path, cache):
     code = f"""
         import json, threading, time, torch, safetensors.torch
         from xr_anysat.model.config import model_config
-        from xr_anysat.weights import find_weights, load_tensors
+        from xr_anysat.weights.files import find_weights, load_tensors
 
         def own_memory():  # MiB that are this process's alone, mapped files left out
             for line in open("/proc/self/status"):

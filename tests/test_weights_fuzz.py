@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as save_safetensors
 
-from xr_anysat.checkpoint import read_checkpoint
-from xr_anysat.conversion import finite_values
 from xr_anysat.errors import WeightsError
 from xr_anysat.model.config import ModelConfig, tensor_shapes
-from xr_anysat.weights import find_weights, load_tensors
+from xr_anysat.weights.checkpoint import read_checkpoint
+from xr_anysat.weights.conversion import finite_values
+from xr_anysat.weights.files import find_weights, load_tensors
 
 pytestmark = pytest.mark.filterwarnings("error")
 

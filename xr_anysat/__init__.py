@@ -6,9 +6,8 @@ nor matplotlib is imported before it is needed.
 
 from . import accessor as _accessor  # noqa: F401  registers `.anysat`
 from ._version import __version__
-from .check import check
-from .check_report import Check
-from .components import pca_fit, pca_rgb
+from .checks.check import check
+from .checks.report import Check
 from .embed import embed
 from .errors import (
     AnySatError,
@@ -20,21 +19,22 @@ from .errors import (
     StoreError,
     WeightsError,
 )
-from .explore import explore
-from .export import decode_geometry, encode_geometry, to_geodataframe
-from .kmeans import cluster, cluster_fit
 from .modelspec import Model
-from .opening import open_embedding, open_quantization, open_reduction
 from .options import set_options
-from .plan import Plan, plan
-from .plot import plot
-from .quicklook import quicklook
-from .raster import to_raster
-from .report import StoreReport
-from .similarity import similarity
-from .stac import load_s2
-from .stac_item import stac_item
-from .store import to_zarr
+from .pictures.components import pca_fit, pca_rgb
+from .pictures.explore import explore
+from .pictures.kmeans import cluster, cluster_fit
+from .pictures.plot import plot
+from .pictures.quicklook import quicklook
+from .pictures.similarity import similarity
+from .plans.plan import Plan, plan
+from .results.export import decode_geometry, encode_geometry, to_geodataframe
+from .results.raster import to_raster
+from .stac.load import load_s2
+from .stores.opening import open_embedding, open_quantization, open_reduction
+from .stores.report import StoreReport
+from .stores.stac_item import stac_item
+from .stores.store import to_zarr
 from .summaries import band_stats, valid_dates
 from .tiles import tiles
 

@@ -1,5 +1,5 @@
 """``python -m xr_anysat``."""
 
-from .cli import main
+from .cli.app import main
 
 main()

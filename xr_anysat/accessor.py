@@ -9,22 +9,22 @@ import numpy.typing as npt
 import pyproj
 import xarray as xr
 
-from .check import check
-from .check_report import Check
-from .components import pca_fit, pca_rgb
+from .checks.check import check
+from .checks.report import Check
 from .embed import embed
-from .explore import Explorer, explore
-from .export import decode_geometry, encode_geometry, to_geodataframe
-from .kmeans import cluster, cluster_fit
-from .plan import Plan, plan
-from .plot import plot
+from .pictures.components import pca_fit, pca_rgb
+from .pictures.explore import Explorer, explore
+from .pictures.kmeans import cluster, cluster_fit
+from .pictures.plot import plot
+from .pictures.quicklook import quicklook
+from .pictures.similarity import similarity
+from .plans.plan import Plan, plan
 from .prepare import understand_cube, understand_grid
-from .quicklook import quicklook
-from .raster import to_raster
-from .report import StoreReport
+from .results.export import decode_geometry, encode_geometry, to_geodataframe
+from .results.raster import to_raster
 from .sentinel2 import BANDS
-from .similarity import similarity
-from .store import to_zarr
+from .stores.report import StoreReport
+from .stores.store import to_zarr
 from .summaries import band_stats, valid_dates
 from .tiles import tiles
 from .unread import unread

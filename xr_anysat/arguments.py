@@ -10,10 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from ._warn import warn
-from .cube import CubeSpec
-from .dates import find_periods
+from .compute.normalize import Normalization
+from .cube.dates import find_periods
+from .cube.spec import CubeSpec
 from .errors import CubeError, OptionError
-from .normalize import Normalization
 from .sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
 from .tiling import Axis
 

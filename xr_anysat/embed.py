@@ -7,13 +7,13 @@ from typing import Any, Literal
 import dask.array as da
 import xarray as xr
 
-from .cube import north_up
-from .eager import compute_now
-from .labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
-from .lazy import embed_array
+from .cube.spec import north_up
+from .graph.eager import compute_now
+from .graph.lazy import embed_array
 from .modelspec import Model
-from .pooling import pool_geometries, pool_map
 from .prepare import Cube, Mode, Prepared, prepare
+from .results.labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
+from .results.pooling import pool_geometries, pool_map
 
 __all__ = ["build", "build_empty", "embed", "prepare_as_embed"]
 

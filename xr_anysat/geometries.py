@@ -14,8 +14,8 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from ._warn import warn
+from .cube.grid import crs_name
 from .errors import OptionError
-from .grid import crs_name
 
 __all__ = ["Geometries", "as_geometries"]
 

@@ -6,7 +6,7 @@ from typing import Literal, cast, get_args
 
 from .errors import OptionError
 from .model.config import ModelConfig, model_config
-from .weights import WeightsSource, find_weights
+from .weights.files import WeightsSource, find_weights
 
 __all__ = ["Model", "as_model"]
 

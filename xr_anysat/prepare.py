@@ -23,22 +23,22 @@ from .arguments import (
     stats_normalization,
     without_unused,
 )
-from .chunking import cut, rechunk, working_chunks
-from .cube import CubeSpec, as_dataarray, canonical, north_up, understand
-from .dates import day_of_year
-from .eager import local_scheduler
+from .compute.inference import ChunkSpec
+from .compute.normalize import Normalization
+from .cube.dates import day_of_year
+from .cube.grid import Grid, find_grid
+from .cube.spec import CubeSpec, as_dataarray, canonical, north_up, understand
 from .errors import CubeError, OptionError
 from .geometries import Geometries, as_geometries
-from .grid import Grid, find_grid
-from .inference import ChunkSpec
-from .jobs import Job, JobPart
-from .labels import result_geobox
-from .lazy_stats import after, lazy_moments, stats_of
+from .graph.chunking import cut, rechunk, working_chunks
+from .graph.eager import local_scheduler
+from .graph.jobs import Job, JobPart
+from .graph.lazy_stats import after, lazy_moments, stats_of
+from .graph.selection import ALL, Selection, select
 from .modelspec import Model, as_model
-from .normalize import Normalization
-from .pooling import Shares, find_shares
 from .resize import resized
-from .selection import ALL, Selection, select
+from .results.labels import result_geobox
+from .results.pooling import Shares, find_shares
 from .tiling import ChunkedAxis
 
 __all__ = [

@@ -14,12 +14,12 @@ import pandas as pd
 import xarray as xr
 
 from .arguments import check_mask, check_whole
-from .cube import CubeSpec, canonical, north_up
+from .compute.normalize import valid_dates
+from .cube.spec import CubeSpec, canonical, north_up
 from .embed import embed
 from .errors import OptionError
 from .extras import require
 from .modelspec import Model, as_model
-from .normalize import valid_dates
 from .prepare import Cube, understand_cube
 from .sentinel2 import BANDS
 from .summaries import valid_dates as count_valid_dates

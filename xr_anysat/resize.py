@@ -10,9 +10,9 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from .chunking import rechunk
-from .cube import CubeSpec, canonical, north_up
-from .normalize import valid_dates
+from .compute.normalize import valid_dates
+from .cube.spec import CubeSpec, canonical, north_up
+from .graph.chunking import rechunk
 
 __all__ = ["resized"]
 

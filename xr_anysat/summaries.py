@@ -10,14 +10,14 @@ import xarray as xr
 
 from ._version import __version__
 from .arguments import check_mask
-from .chunking import rechunk
-from .cube import CubeSpec, canonical, north_up
-from .eager import local_scheduler
+from .compute.normalize import valid_dates as where_valid
+from .cube.spec import CubeSpec, canonical, north_up
 from .errors import OptionError
-from .labels import label_pixels
-from .lazy_stats import lazy_moments, sampled, stats_of
-from .normalize import valid_dates as where_valid
+from .graph.chunking import rechunk
+from .graph.eager import local_scheduler
+from .graph.lazy_stats import lazy_moments, sampled, stats_of
 from .prepare import Cube, as_dask, as_mask, in_slabs, understand_cube
+from .results.labels import label_pixels
 from .sentinel2 import BANDS
 
 __all__ = ["band_stats", "valid_dates"]

@@ -1,0 +1,1 @@
+"""What is understood of a cube, and what is doubtful about it."""

@@ -1,0 +1,276 @@
+"""Files as the command line names them: cubes to read, and places to write to."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xr_anysat.embed import embed
+from xr_anysat.errors import CubeError, OptionError
+from xr_anysat.extras import require
+from xr_anysat.graph.progress import task_bar
+from xr_anysat.results.export import encode_geometry, to_geodataframe
+from xr_anysat.results.raster import to_raster
+from xr_anysat.stores.store import to_zarr
+from xr_anysat.targets import check_folder, file_beside
+
+__all__ = [
+    "open_cube",
+    "open_labels",
+    "open_mask",
+    "open_stats",
+    "output_format",
+    "write_embedding",
+]
+
+FORMATS = {
+    ".zarr": "zarr",
+    ".nc": "netcdf",
+    ".tif": "geotiff",
+    ".tiff": "geotiff",
+    ".parquet": "parquet",
+}
+"""What a name's ending stands for."""
+
+_STACKED = 3
+"""A variable of more dimensions holds bands, rather than being one."""
+
+
+def open_cube(
+    path: str,
+    *,
+    variable: str | None = None,
+    chunks: int | None = 512,
+    without: str | None = None,
+) -> xr.DataArray | xr.Dataset:
+    """Open a cube that xarray opens: Zarr, NetCDF, GeoTIFF, or what its other engines read.
+
+    Parameters
+    ----------
+    path
+        A path, or a URL of a Zarr store.
+    variable
+        The variable that is the cube. Default: the only one with a band dimension, or else every
+        variable is a band.
+    chunks
+        Pixels of a side of a Dask chunk, or the file's own where these are larger; None reads
+        all of it into memory.
+    without
+        A variable that is no band.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        To be closed when it is done with: ``with open_cube(path) as cube``.
+
+    Raises
+    ------
+    CubeError
+        Where it cannot be opened, or has no such variable.
+    """
+    dataset = _open(path, lazily=chunks is not None)
+    with _closed_on_error(dataset):
+        found = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
+        return _ready(found, dataset, chunks)
+
+
+def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
+    """Take a variable of a cube's file as a mask: valid where it is true, or neither 0 nor NaN.
+
+    Raises
+    ------
+    OptionError
+        Where there is none of that name.
+    """
+    dataset = _open(path, lazily=chunks is not None)
+    with _closed_on_error(dataset):
+        if name not in dataset.variables:
+            raise OptionError(f"--mask: {path} has no variable {name!r}, but {_names(dataset)}")
+        mask = dataset[name]
+        return _ready(mask.notnull() & (mask != 0), dataset, chunks)
+
+
+def open_stats(normalize: str) -> str | xr.Dataset:
+    """Take the name of a normalisation as it is, and a file of statistics as what it holds.
+
+    Raises
+    ------
+    OptionError
+        Where the file cannot be read.
+    """
+    if not normalize.endswith((".nc", ".zarr")):
+        return normalize
+    try:
+        with _open(normalize, lazily=False) as stats:
+            return stats.load()
+    except CubeError as error:
+        raise OptionError(f"--normalize: {error}") from error
+
+
+def open_labels(path: str, labels: str) -> xr.DataArray:
+    """Take a variable of a cube's file, or a raster beside it, as classes.
+
+    Raises
+    ------
+    OptionError
+        Where there is neither.
+    """
+    with _open(path, lazily=True) as dataset:
+        if labels in dataset.variables:
+            return dataset[labels].load()
+        names = _names(dataset)
+    if not Path(labels).exists():
+        raise OptionError(
+            f"--labels: {path} has no variable {labels!r}, but {names}; nor is there such a file."
+        )
+    with _open(labels, lazily=False) as dataset:
+        found = _choose(dataset.load(), labels, None)
+    if isinstance(found, xr.Dataset):
+        raise OptionError(f"--labels: {labels} has several variables, {_names(found)}")
+    return found.squeeze("band", drop=True) if "band" in found.dims else found
+
+
+def _open(path: str, *, lazily: bool) -> xr.Dataset:
+    if "://" not in path and not Path(path).exists():
+        raise CubeError([f"{path} does not exist"])
+    try:
+        with warnings.catch_warnings():  # of xarray, that metadata might be consolidated
+            warnings.filterwarnings("ignore", ".*consolidated metadata", RuntimeWarning)
+            return xr.open_dataset(path, decode_coords="all", chunks={} if lazily else None)
+    except (OSError, ValueError, ImportError) as error:
+        raise CubeError([f"{path} cannot be opened by xarray: {error}"]) from error
+
+
+def _names(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name in dataset.data_vars]
+
+
+def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArray | xr.Dataset:
+    names = _names(dataset)
+    if variable is not None:
+        if variable not in names:
+            raise CubeError([f"{path} has no variable {variable!r}, but {names}"])
+        return dataset[variable]
+    stacked = [n for n in names if dataset[n].ndim > _STACKED or "band" in dataset[n].dims]
+    if len(names) == 1 or len(stacked) == 1:
+        return dataset[(stacked or names)[0]]
+    if len(stacked) > 1:
+        raise CubeError([f"{path} has several cubes, {stacked}: choose one with --variable"])
+    return dataset
+
+
+def _ready(found: Any, dataset: xr.Dataset, side: int | None) -> Any:
+    """Load it, or merge the small blocks of its file: Dask's work grows with their number."""
+    if side is None:
+        found = found.load()
+    else:
+        found = found.unify_chunks()  # coordinates may be cut in another way
+        found = found.chunk(
+            {
+                dim: max(side, *lengths)
+                for dim, lengths in found.chunksizes.items()
+                if dim in ("x", "y", "lon", "lat", "longitude", "latitude")
+            }
+        )
+    found.set_close(dataset.close)
+    return found
+
+
+@contextmanager
+def _closed_on_error(dataset: xr.Dataset) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def output_format(path: str) -> str:
+    """Tell from a name what is to be written.
+
+    Raises
+    ------
+    OptionError
+        For an ending that says nothing.
+    """
+    suffix = Path(path.rstrip("/")).suffix.lower()
+    if suffix not in FORMATS:
+        *most, last = FORMATS
+        raise OptionError(
+            f"{path!r} does not say its format: end it in {', '.join(most)} or {last}"
+        )
+    return FORMATS[suffix]
+
+
+def write_embedding(
+    cube: xr.DataArray | xr.Dataset,
+    target: str,
+    mode: str,
+    *,
+    overwrite: bool,
+    progress: bool,
+    packed: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> str:
+    """Embed a cube into a file, and say what was done.
+
+    Parameters
+    ----------
+    cube, mode, options
+        As in `embed`.
+    target
+        A name of one of the `FORMATS`. A map in Zarr is written region by region, and an earlier
+        one gone on with; all else appears when it is complete.
+    overwrite
+        Whether to replace what is there.
+    progress
+        Whether to show a progress bar.
+    packed
+        Further options of `to_zarr`.
+    """
+    kind, pooled = output_format(target), mode == "pooled"
+    vectors = "geometry" in options
+    if kind == "zarr" and not pooled:
+        return str(
+            to_zarr(cube, target, mode, overwrite=overwrite, progress=progress, **packed, **options)  # type: ignore[arg-type]
+        )
+    _check_target(kind, Path(target), pooled, vectors, overwrite, options.get("dtype"))
+    result = embed(cube, mode, progress=progress, **options)  # type: ignore[arg-type]
+    beside = file_beside(Path(target), store=kind == "zarr")
+    with task_bar(progress, "embedding"), beside as place:
+        if kind == "geotiff":
+            to_raster(result, place)
+        elif kind == "parquet":
+            to_geodataframe(result).to_parquet(place)
+        else:
+            plain = encode_geometry(result) if vectors else result
+            if kind == "zarr":
+                plain.to_dataset().to_zarr(place, consolidated=False)
+            else:
+                plain.to_netcdf(place)
+    return f"wrote {target}: {dict(result.sizes)} {result.dtype}"
+
+
+def _check_target(
+    kind: str, target: Path, pooled: bool, vectors: bool, overwrite: bool, dtype: Any
+) -> None:
+    """Find out that a file can be written, before anything is computed for it."""
+    if kind == "geotiff" and pooled:
+        raise OptionError("a GeoTIFF holds maps: vectors go to .nc, .zarr or .parquet")
+    if kind == "parquet" and not vectors:
+        raise OptionError("a .parquet holds vectors of geometries: say which, with --geometry")
+    if kind == "parquet":
+        require("pyarrow", "vector", ".parquet")
+    if kind == "netcdf" and dtype == "float16":
+        raise OptionError("NetCDF knows no float16: write float32, or a .zarr")
+    check_folder(target)
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OptionError(f"{target} exists: --overwrite replaces it")
+    store = any((target / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    if target.is_dir() and not (kind == "zarr" and store):
+        raise OptionError(f"{target} is a folder and no Zarr store: --overwrite does not delete it")

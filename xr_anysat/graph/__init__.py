@@ -1,0 +1,1 @@
+"""Dask graphs, and how they are run: nothing of what tasks compute."""

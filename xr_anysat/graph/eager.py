@@ -1,0 +1,38 @@
+"""Cubes in memory: their graphs computed at once, with a progress bar where one is seen."""
+
+import threading
+from typing import cast
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from xr_anysat.errors import OptionError
+
+from .progress import task_bar
+
+__all__ = ["compute_now", "local_scheduler"]
+
+
+def local_scheduler() -> str:
+    """Choose threads; but a task of somebody's graph does not start threads of its own."""
+    main = threading.current_thread() is threading.main_thread()
+    return "threads" if main else "synchronous"
+
+
+def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
+    """Compute a result now, into one array made beforehand."""
+    lazy_data = cast(da.Array, result.data)
+    try:
+        out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
+    except MemoryError:
+        raise OptionError(
+            f"the result has {lazy_data.nbytes / 2**30:.1f} GiB, more than this machine's memory; "
+            'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
+            'dtype="float16".'
+        ) from None
+    with task_bar(progress, "embedding"):
+        da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
+    computed = result.copy(data=out)
+    computed.encoding = dict(result.encoding)
+    return computed

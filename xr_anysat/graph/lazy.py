@@ -1,0 +1,364 @@
+"""The dask graph around inference; no mathematics, and nothing is computed here.
+
+An embedding is built in three layers of tasks on one grid of chunks:
+
+a. *encode*: the pixels of a chunk to patch tokens and sub-patch tokens, once per pixel;
+b. *tiles*: the tiles that begin in a chunk, from the patch tokens of the chunk and of those after
+   it that the tiles reach into: a halo of tokens, never of imagery;
+c. *patches* or *pixels*: what the tiles of this chunk and of those before it say about a chunk.
+
+What waits for neighbours is kept apart from what need not: sub-patch tokens from patch tokens, and
+the sums of a window by the chunk that they are about.
+
+Tasks hold keys and small frozen descriptions, shared between tasks; names follow from the input's
+names and the descriptions, so that the same call gives the same keys.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress, product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from xr_anysat.compute.inference import Encoded, encode_chunk
+from xr_anysat.compute.windows import TileSums, WindowSpec, encode_window
+from xr_anysat.tiling import ChunkedAxis, Overlap, Part
+
+from .jobs import Job, JobPart
+from .selection import ALL, Selection
+
+__all__ = ["embed_array"]
+
+Array = npt.NDArray[Any]
+Bools = npt.NDArray[np.bool_]
+Tasks = dict[Key, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where blocks lie within the array that they are put together to.
+
+    `blocks` pairs the overlap along the rows with that along the columns, block by block;
+    `shape` is (rows, columns) in patches.
+    """
+
+    blocks: tuple[tuple[Overlap, Overlap], ...]
+    shape: tuple[int, int]
+
+
+def embed_array(
+    values: da.Array,
+    mask: da.Array | None,
+    stats: da.Array | None,
+    job: Job,
+    part: JobPart | None = None,
+    selection: Selection = ALL,
+) -> da.Array:
+    """Embedding of a cube, or of a part of one, as a lazy (feature, y, x) array.
+
+    Parameters
+    ----------
+    values
+        (T, 10, y, x), one chunk along dates and bands, in space cut as the job says; of a part,
+        the chunks whose pixels it needs.
+    mask
+        (T, y, x) bool, cut alike.
+    stats
+        (2, 10), where the normalisation needs them.
+    job
+        What to build.
+    part
+        How much of it; all of it by default.
+    selection
+        Which cells of it, with what they need: the others are NaN, or what tiles that are needed
+        anyway say about them. Not for "grid".
+    """
+    part = part or job.whole
+    encoded = list(filter(selection.has_patches, part.encoded))
+    some = [] if selection.cells is None else [selection.cells]
+    parents: list[Any] = [array for array in (values, mask, stats) if array is not None]
+    token = tokenize(job, part, *(array.name for array in parents), *some)
+    top, left = part.rows.pixels[0], part.columns.pixels[0]
+    encode = f"anysat-encode-{token}"
+    tasks: Tasks = {
+        (encode, i, j): (
+            encode_chunk,
+            (values.name, 0, 0, i - top, j - left),
+            None if mask is None else (mask.name, 0, i - top, j - left),
+            None if stats is None else (stats.name, 0, 0),
+            job.chunk,
+            *([selection.patches_of((i, j))] if some else []),
+        )
+        for i, j in encoded
+    }
+    graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
+    tokens, graph = _add_field(graph, encode, "tokens", encoded, token)
+
+    turns = f"anysat-turns-{token}"
+    graph = _add(graph, turns, dict(_turn_tasks(turns, part.cells)), [])
+    tiles = f"anysat-tiles-{token}"
+    graph = _add(graph, tiles, dict(_tile_tasks(tiles, tokens, job, part, selection)), [tokens])
+    out = f"anysat-{job.mode}-{token}"
+    if job.mode == "tile":
+        tasks = dict(_whole_tile_tasks(out, tiles, job, part, selection))
+        graph = _add(graph, out, tasks, [tiles])
+    else:
+        patches = out if job.mode == "patch" else f"anysat-patches-{token}"
+        parts = f"anysat-parts-{token}"
+        tasks = dict(_part_tasks(parts, tiles, job, part, selection))
+        graph = _add(graph, parts, tasks, [tiles])
+        tasks = dict(_patch_tasks(patches, parts, turns, job, part, selection))
+        graph = _add(graph, patches, tasks, [parts, turns])
+        if job.mode == "grid":
+            # A pixel's place in the result waits for the neighbours' tiles; only `seen`, and not
+            # the large sub-patch tokens, is kept until then.
+            seen, graph = _add_field(graph, encode, "seen", part.cells, token)
+            tasks = dict(_pixel_tasks(out, patches, seen, encode, job, part))
+            graph = _add(graph, out, tasks, [patches, seen, encode])
+    features, rows, columns = job.out_chunks
+    chunks = features, rows[slice(*part.rows.result)], columns[slice(*part.columns.result)]
+    return da.Array(graph, out, chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
+
+
+def _tile_tasks(
+    name: str, tokens: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
+    shared = _Shared()
+    rows, columns = list(_windows(job.rows, part.rows)), list(_windows(job.columns, part.columns))
+    for row, column in product(rows, columns):
+        chunk = (row.index, column.index)
+        if not selection.has_tiles(chunk):
+            continue
+        overlaps = (row.overlaps, column.overlaps)
+        seen = [(r.index, c.index) for r, c in product(*overlaps)]
+        there = list(map(selection.has_patches, seen))
+        keys = [(tokens, *other) for other in compress(seen, there)]
+        spec = WindowSpec(
+            model=job.chunk.model,
+            patch_size=job.patch_size,
+            rows=row.tiles,
+            columns=column.tiles,
+            tile=job.rows.axis.tile,
+            blended=job.rows.axis.overlapping,
+            whole_tiles=job.mode == "tile",
+            chosen=selection.tiles_of(chunk),
+        )
+        place = shared(_place(overlaps, (row.patches, column.patches), there))
+        yield (name, *chunk), (_window_tiles, keys, place, shared(spec))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Window:
+    """What the tiles of a chunk see along one axis: patches, and the tiles among them."""
+
+    index: int
+    patches: tuple[int, int]
+    tiles: tuple[tuple[int, int], ...]
+    overlaps: tuple[Overlap, ...]
+
+
+def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
+    """Give the window of each chunk that a tile begins in."""
+    for index in range(*part.tiles):
+        if not axis.tiles_of(index):
+            continue
+        start, stop = axis.window_of(index)
+        ranges = (axis.axis.tile_range(tile) for tile in axis.tiles_of(index))
+        yield _Window(
+            index=index,
+            patches=(start, stop),
+            tiles=tuple((low - start, high - start) for low, high in ranges),
+            overlaps=axis.overlaps((start, stop)),
+        )
+
+
+def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, Any]]:
+    """Tasks that do nothing, each after the one before, row by row.
+
+    What takes its turn from them has the more tasks behind it the farther down the map it lies.
+    Dask works towards what has the fewest first, and would break ties by names, in which block
+    10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
+    """
+    before: Key | None = None
+    for i, j in cells:
+        yield (name, i, j), (_turn, before)
+        before = (name, i, j)
+
+
+def _part_tasks(
+    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
+    """Take apart what the tiles of a chunk say about each chunk that they see.
+
+    So the sums of a whole window need not wait for the last of its neighbours.
+    """
+    shared = _Shared()
+    rows = list(_seen_from(job.rows, part.rows))
+    columns = list(_seen_from(job.columns, part.columns))
+    for (i, to_row, row), (j, to_column, column) in product(rows, columns):
+        if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
+            area = shared((row, column))
+            yield (name, i, j, to_row, to_column), (_part, (tiles, i, j), area)
+
+
+def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Chunk with tiles, chunk that they see, and where in their window."""
+    for index in range(*part.result):
+        for overlap in axis.contributions(index):
+            yield overlap.index, index, overlap.source
+
+
+def _patch_tasks(
+    name: str, parts: str, turns: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
+    shared = _Shared()
+    rows = [(i, job.rows.contributions(i)) for i in range(*part.rows.result)]
+    columns = [(j, job.columns.contributions(j)) for j in range(*part.columns.result)]
+    dtype = job.chunk.dtype if job.mode == "patch" else "float32"
+    for (i, row), (j, column) in product(rows, columns):
+        ranges = (job.rows.patch_range(i), job.columns.patch_range(j))
+        if not selection.has_results((i, j)):
+            shape = (job.channels, *(stop - start for start, stop in ranges))
+            yield (name, 0, *part.at(i, j)), (_nothing, shape, dtype)
+            continue
+        seen = [(r.index, c.index) for r, c in product(row, column)]
+        there = list(map(selection.has_tiles, seen))
+        keys = [(parts, *chunk, i, j) for chunk in compress(seen, there)]
+        whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
+        place = shared(_place(whole, ranges, there))
+        yield (name, 0, *part.at(i, j)), (_patch_block, keys, place, dtype, (turns, i, j))
+
+
+def _whole(overlap: Overlap) -> Overlap:
+    """Give the overlap with a part that was cut out already."""
+    start, stop = overlap.source
+    return replace(overlap, source=(0, stop - start))
+
+
+def _pixel_tasks(
+    name: str, patches: str, seen: str, encode: str, job: Job, part: JobPart
+) -> Iterator[tuple[Key, Any]]:
+    """Context and local halves apart, so that the local one need not wait for its neighbours."""
+    for i, j in part.cells:
+        at = part.at(i, j)
+        yield (
+            (name, 0, *at),
+            (_pixel_block, (patches, 0, *at), (seen, i, j), job.chunk.patch, job.chunk.dtype),
+        )
+        yield (name, 1, *at), (_field, (encode, i, j), "sub")
+
+
+def _whole_tile_tasks(
+    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
+) -> Iterator[tuple[Key, Any]]:
+    rows = job.rows.with_tiles[slice(*part.rows.result)]
+    columns = job.columns.with_tiles[slice(*part.columns.result)]
+    for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
+        if selection.has_tiles((i, j)):
+            yield (name, 0, row, column), (_features_first, (tiles, i, j), job.chunk.dtype)
+        else:
+            shape = (job.channels, len(job.rows.tiles_of(i)), len(job.columns.tiles_of(j)))
+            yield (name, 0, row, column), (_nothing, shape, job.chunk.dtype)
+
+
+def _place(
+    overlaps: tuple[Sequence[Overlap], Sequence[Overlap]],
+    ranges: tuple[tuple[int, int], tuple[int, int]],
+    there: Sequence[bool],
+) -> Place:
+    """Keys do not matter to a place, so that alike chunks share one; `there` says which exist."""
+    rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
+    return Place(
+        blocks=tuple(compress(product(rows, columns), there)),
+        shape=(ranges[0][1] - ranges[0][0], ranges[1][1] - ranges[1][0]),
+    )
+
+
+class _Shared:
+    """One object for equal descriptions: a graph of a million tasks holds a handful."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, Any] = {}
+
+    def __call__(self, value: Any) -> Any:
+        return self._seen.setdefault(value, value)
+
+
+def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]) -> HighLevelGraph:
+    layer = HighLevelGraph.from_collections(name, tasks)
+    return HighLevelGraph(
+        {**graph.layers, name: layer.layers[name]},
+        {**graph.dependencies, name: set(dependencies)},
+    )
+
+
+def _add_field(
+    graph: HighLevelGraph, encode: str, field: str, cells: list[tuple[int, int]], token: str
+) -> tuple[str, HighLevelGraph]:
+    name = f"anysat-{field}-{token}"
+    tasks: Tasks = {(name, i, j): (_field, (encode, i, j), field) for i, j in cells}
+    return name, _add(graph, name, tasks, [encode])
+
+
+# What tasks do: functions of the module, so that they pickle by name.
+
+
+def _field(encoded: Encoded, name: str) -> Any:
+    return getattr(encoded, name)
+
+
+def _window_tiles(blocks: list[Array], place: Place, spec: WindowSpec) -> TileSums | Array:
+    return encode_window(_assemble(blocks, place), spec)
+
+
+def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> TileSums:
+    window = _slices(*area)
+    return TileSums(sums.total[window].copy(), sums.weight[window].copy())
+
+
+def _assemble(blocks: list[Array], place: Place) -> Array:
+    """Put parts of blocks together to one array."""
+    out = np.zeros((*place.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
+    for block, (row, column) in zip(blocks, place.blocks, strict=True):
+        out[_slices(row.target, column.target)] += block[_slices(row.source, column.source)]
+    return out
+
+
+def _slices(row: tuple[int, int], column: tuple[int, int]) -> tuple[slice, slice]:
+    return slice(*row), slice(*column)
+
+
+def _nothing(shape: tuple[int, ...], dtype: str) -> Array:
+    return np.full(shape, np.nan, dtype=dtype)
+
+
+def _turn(before: None) -> None:
+    return before
+
+
+def _patch_block(sums: list[TileSums], place: Place, dtype: str, turn: None) -> Array:
+    """Weighted mean over tiles, (D, rows, columns), NaN where no tile has seen a patch."""
+    total = _assemble([part.total for part in sums], place)
+    weight = _assemble([part.weight for part in sums], place)
+    mean = np.full_like(total, np.nan)
+    np.divide(total, weight[..., None], out=mean, where=weight[..., None] > 0)
+    return _features_first(mean, dtype)
+
+
+def _pixel_block(patches: Array, seen: Bools, patch: int, dtype: str) -> Array:
+    """Each pixel gets its patch's embedding, NaN where it was never seen: (D, h, w)."""
+    height, width = seen.shape
+    rows, columns = np.arange(height) // patch, np.arange(width) // patch
+    pixels = patches[:, rows[:, None], columns].astype(dtype, copy=False)
+    pixels[:, ~seen] = np.nan
+    return pixels
+
+
+def _features_first(values: Array, dtype: str) -> Array:
+    return np.ascontiguousarray(np.moveaxis(values, -1, 0), dtype=dtype)

@@ -1,0 +1,76 @@
+"""Progress bars: with rate and time left, in terminals, notebooks and, rarely enough, in logs."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TextIO
+
+from xr_anysat.options import get_option
+
+__all__ = ["progress_bar", "task_bar"]
+
+LOG_SECONDS = 60.0
+"""Between two lines of a log."""
+
+
+@contextmanager
+def progress_bar(
+    progress: bool | None, what: str, unit: str, total: int, done: int
+) -> Iterator[Any]:
+    """Show a bar, if one is wanted, and yield what is told of progress: ``bar.update(1)``."""
+    if not _shown(progress):
+        yield _Nothing()
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=what, unit=unit, total=total, initial=done, **_where()) as bar:
+        yield bar
+
+
+def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
+    """Show a bar, if one is wanted, of the tasks that dask computes on this machine meanwhile."""
+    if not _shown(progress):
+        return nullcontext()
+    from tqdm.dask import TqdmCallback
+
+    bar: AbstractContextManager[Any] = TqdmCallback(desc=what, unit="task", **_where())
+    return bar
+
+
+def _shown(progress: bool | None) -> bool:
+    """Whether to show a bar: as asked for, else where somebody may be looking."""
+    show = get_option("progress") if progress is None else progress
+    if show is None:
+        return threading.current_thread() is threading.main_thread() and _watched()
+    return bool(show)
+
+
+def _watched() -> bool:
+    """Whether a bar would be seen: in a terminal or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _where() -> dict[str, Any]:
+    return {} if _watched() else {"file": _Lines(sys.stderr), "mininterval": LOG_SECONDS}
+
+
+class _Nothing:
+    def update(self, _: int) -> None: ...
+
+    def set_postfix_str(self, _: str) -> None: ...
+
+
+class _Lines:
+    """A log: what goes back to the start of a line in a terminal begins a new one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        text = text.replace("\r", "").strip("\n")
+        if text.strip():
+            self._stream.write(f"{text}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -1,0 +1,148 @@
+"""Small pictures of cubes, in true colour."""
+
+from collections.abc import Hashable, Mapping
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xr_anysat.arguments import check_mask, check_whole
+from xr_anysat.compute.normalize import valid_dates
+from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.errors import OptionError
+from xr_anysat.graph.chunking import rechunk
+from xr_anysat.prepare import Cube, as_mask, understand_cube
+from xr_anysat.results.labels import FEATURE_DIM, label_pixels
+
+from .components import check_clip
+from .true_colour import COLOURS, POSITIONS, lower_quartile, stretched
+
+__all__ = ["quicklook"]
+
+Array = npt.NDArray[Any]
+
+
+def quicklook(
+    cube: Cube,
+    *,
+    size: int = 512,
+    most_dates: int = 48,
+    mask: xr.DataArray | None = None,
+    bands: Mapping[str, Hashable] | None = None,
+    clip: tuple[float, float] = (2, 98),
+) -> xr.DataArray:
+    """Show a cube in true colour, small.
+
+    Each band is the lower quartile of its dates: clouds are bright, and are left out where they
+    are there on less than three quarters of the dates.
+
+    Of a large cube every n-th pixel of evenly spaced dates is taken; a lazy cube gives a lazy
+    picture, which reads all chunks of these dates, but keeps little of them.
+
+    Parameters
+    ----------
+    cube, mask, bands
+        As in `embed`. Missing pixel-dates are left out.
+    size : int
+        Pixels of the longer side, at the most.
+    most_dates : int
+        Dates that are used, at the most, evenly spaced.
+    clip : tuple of float
+        Percentiles of each band that become 0 and 1.
+
+    Returns
+    -------
+    xarray.DataArray
+        Named "true_colour", (rgb, y, x), float32 in 0..1, NaN where nothing is valid; x, y and
+        CRS are those of the pixels taken. ``.plot.imshow()`` shows it.
+
+    Raises
+    ------
+    CubeError
+        With every fault of the cube.
+    OptionError
+        For an argument that does not fit, or an embedding.
+    """
+    if FEATURE_DIM in getattr(cube, "dims", ()):
+        raise OptionError(
+            "quicklook() shows a cube in true colour, and this is an embedding; "
+            "embedding.anysat.pca_rgb() and embedding.anysat.plot() show it."
+        )
+    size, most_dates = check_whole("size", size), check_whole("most_dates", most_dates)
+    low, high = check_clip(clip)
+    array, spec = understand_cube(cube, bands=bands, dated=False)
+    valid = check_mask(mask, array, spec)
+    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
+    seen = as_mask(valid, spec, lazily)
+    values = canonical(array, spec)
+    count = min(most_dates, len(values))
+    used = np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))
+    step = -(-max(spec.shape) // size)
+    there = slice((step - 1) // 2, None, step)  # in the middle of each square of pixels
+    values = values[used][:, list(POSITIONS)][..., there, there]
+    if seen is not None:
+        seen = seen[used if len(seen) > 1 else slice(None)][..., there, there]
+    image: Any
+    if lazily:
+        image = _lazy_dark(da.asarray(values), seen, spec.nodata)
+        data = da.map_blocks(
+            partial(stretched, low=low, high=high), rechunk(image, -1),
+            dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
+        )  # fmt: skip
+    else:
+        mask_now = None if seen is None else seen.compute()
+        data = stretched(_dark(values, mask_now, nodata=spec.nodata), low=low, high=high)
+    return _labelled(north_up(data, spec), array, spec, there, len(used))
+
+
+def _labelled(
+    data: Any, array: xr.DataArray, spec: CubeSpec, there: slice, used: int
+) -> xr.DataArray:
+    nothing = np.broadcast_to(np.float32(0), spec.shape)
+    grid = label_pixels(north_up(nothing, spec), "true_colour", spec, array, {})
+    rows, columns = (_own_way(there, *each) for each in zip(spec.shape, _flips(spec), strict=True))
+    grid = grid.isel(y=rows, x=columns)
+    if there.step > 1:  # then it is not the transform of these pixels
+        grid["spatial_ref"].attrs.pop("GeoTransform", None)
+    coords = {"rgb": list(COLOURS), **grid.coords}
+    result = xr.DataArray(data, dims=("rgb", "y", "x"), name="true_colour", coords=coords)
+    result.attrs = {
+        "long_name": "true colour, each band stretched to 0..1",
+        "dates_used": used,
+        "every_nth_pixel": there.step,
+    }
+    result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
+    return result
+
+
+def _flips(spec: CubeSpec) -> tuple[bool, bool]:
+    return spec.flip_y, spec.flip_x
+
+
+def _own_way(there: slice, length: int, flipped: bool) -> slice | list[int]:
+    """Positions north up as positions the way the cube runs."""
+    places = list(range(length))[there]
+    return [length - 1 - place for place in places][::-1] if flipped else there
+
+
+def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
+    values = rechunk(values, {0: -1, 1: -1})
+    arrays: list[Any] = [values, "tbyx"]
+    if seen is not None:
+        arrays += [rechunk(seen, {0: -1, 1: values.chunks[2], 2: values.chunks[3]}), "syx"]
+    return da.blockwise(
+        _block_dark, "byx", *arrays, nodata=nodata, concatenate=True,
+        dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
+    )  # fmt: skip
+
+
+def _block_dark(values: Array, seen: Array | None = None, *, nodata: tuple[float, ...]) -> Array:
+    return _dark(values, seen, nodata=nodata)
+
+
+def _dark(values: Array, seen: Array | None, *, nodata: tuple[float, ...]) -> Array:
+    """(T, 3, y, x) to (3, y, x), NaN where no date is valid."""
+    return lower_quartile(values, valid_dates(values, seen, nodata))

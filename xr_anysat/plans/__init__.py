@@ -1,0 +1,1 @@
+"""What an embedding will take, before anything is computed."""

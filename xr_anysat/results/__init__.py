@@ -1,0 +1,1 @@
+"""What embeddings are given as: labelled, pooled, exported."""

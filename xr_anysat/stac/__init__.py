@@ -1,0 +1,1 @@
+"""Cubes from STAC items."""

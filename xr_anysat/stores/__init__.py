@@ -1,0 +1,1 @@
+"""Maps written region by region, and all that a store holds."""

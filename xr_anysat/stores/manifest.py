@@ -1,0 +1,288 @@
+"""What a store says of itself: the job it belongs to, what is done of it, and what has failed.
+
+All of it lies beside the chunks of the embedding, in objects that are each written once and whole
+by one process; nothing is read in order to be changed. Where the embedding is deleted or replaced,
+these go with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xr_anysat._version import __version__
+from xr_anysat.cube.spec import canonical
+from xr_anysat.errors import StoreError
+from xr_anysat.prepare import Prepared
+from xr_anysat.results.labels import result_geobox
+from xr_anysat.weights.files import PUBLISHED, WeightsSource
+
+from .regions import RegionGrid
+from .report import FailedRegion
+from .storage import Place
+
+__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "digest", "done_record"]
+
+ARRAY = "embedding"
+FOLDER = f"{ARRAY}/progress"
+JOB = f"{FOLDER}/job.json"
+STATISTICS = f"{FOLDER}/statistics.json"
+PACKING = f"{FOLDER}/packing.json"
+DONE = f"{FOLDER}/done/"
+FAILED = f"{FOLDER}/failed/"
+
+FORMAT = 1
+"""Of these objects."""
+
+SHOWN = 8
+"""Differences that a message lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The objects of a store that say what is in it."""
+
+    place: Place
+
+    def job(self) -> dict[str, Any] | None:
+        """Give the job that a store was laid out for, None where there is none."""
+        found = self.place.read_json(JOB)
+        return found if isinstance(found, dict) else None
+
+    def claim(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Make a store that of a job, unless another process just has; return whose it is."""
+        found = self.place.claim_json(JOB, job)
+        return found if isinstance(found, dict) else job
+
+    def statistics(self) -> dict[str, Any] | None:
+        """Numbers that the cube is normalised with, once they are computed."""
+        found = self.place.read_json(STATISTICS)
+        return found if isinstance(found, dict) else None
+
+    def keep_statistics(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """Keep these numbers, unless there are some; return those that are there."""
+        found = self.place.claim_json(STATISTICS, numbers)
+        return found if isinstance(found, dict) else numbers
+
+    def packing(self) -> dict[str, Any] | None:
+        """Numbers that the embedding is reduced and quantized with, once they are fitted."""
+        found = self.place.read_json(PACKING)
+        return found if isinstance(found, dict) else None
+
+    def keep_packing(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """Keep these numbers, unless there are some; return those that are there."""
+        found = self.place.claim_json(PACKING, numbers)
+        return found if isinstance(found, dict) else numbers
+
+    def coded(self, grid: RegionGrid) -> tuple[int, int]:
+        """Add up what complete regions say of their codes: values, and those out of range."""
+        names = [f"{DONE}{grid.name(region)}.json" for region in sorted(self.done(grid))]
+        values = clipped = 0
+        for found in self.place.read_each(names):
+            with suppress(TypeError, ValueError, KeyError):  # torn
+                record = json.loads(found or b"{}")
+                values, clipped = values + record["values"], clipped + record["clipped"]
+        return values, clipped
+
+    def done(self, grid: RegionGrid) -> set[int]:
+        """List the regions that are complete: that their object is there says it."""
+        return set(self._regions(DONE, grid))
+
+    def is_done(self, grid: RegionGrid, region: int) -> bool:
+        """Whether a region is complete, as this process sees the store."""
+        return self.place.read(f"{DONE}{grid.name(region)}.json") is not None
+
+    def failed(self, grid: RegionGrid) -> list[FailedRegion]:
+        """Read the manifest of failed regions, without those that have been done since."""
+        missing = set(self._regions(FAILED, grid)) - self.done(grid)
+        found = []
+        for region in sorted(missing):
+            value = self.place.read_json(f"{FAILED}{grid.name(region)}.json")
+            with suppress(TypeError, AttributeError):  # torn, or of another version
+                found.append(FailedRegion.from_json(value))
+        return found
+
+    def set_failed(self, grid: RegionGrid, failed: FailedRegion) -> None:
+        """Put a region on the list of those that failed."""
+        self.place.write_json(f"{FAILED}{grid.name(failed.region)}.json", asdict(failed))
+
+    def clear_failed(self, grid: RegionGrid, regions: set[int]) -> None:
+        """Take regions off that list."""
+        for region in regions & set(self._regions(FAILED, grid)):
+            self.place.delete(f"{FAILED}{grid.name(region)}.json")
+
+    def forget(self) -> None:
+        """Delete what is said of the data, before the data: in this order no kill is a lie."""
+        names = self.place.names(f"{FOLDER}/")
+        for name in sorted(names, key=lambda name: not name.startswith(DONE)):
+            self.place.delete(name)
+
+    def _regions(self, folder: str, grid: RegionGrid) -> Iterator[int]:
+        for name in self.place.names(folder):
+            if name.endswith(".json"):  # others are left from a kill
+                region = grid.number(name.removeprefix(folder).removesuffix(".json"))
+                if region is not None:  # a file manager's, or somebody's copy
+                    yield region
+
+
+def done_record(grid: RegionGrid, region: int, coded: dict[str, int]) -> tuple[str, dict[str, Any]]:
+    """Name and contents of the object that says that a region is complete, with its codes."""
+    rows, columns = grid.window(region)
+    value = {
+        "region": region,
+        "rows": [rows.start, rows.stop],
+        "columns": [columns.start, columns.stop],
+        **coded,
+    }
+    return f"{DONE}{grid.name(region)}.json", value
+
+
+def describe(
+    prepared: Prepared, grid: RegionGrid, mask: Any, packing: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe a job, in JSON: what its numbers follow from, as far as it can be compared.
+
+    The values of a cube in memory are compared by a digest. Those of a lazy cube are not: they
+    would have to be read, and the names that dask gives them may change with every run.
+
+    Parameters
+    ----------
+    prepared
+        The job.
+    grid
+        The map's regions, which are laid once and are no part of the comparison.
+    mask
+        As the user gave it.
+    packing
+        Options of what becomes of the embedding before it is stored.
+    """
+    settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
+    how = chunk.normalization
+    model = chunk.model
+    numbers = None if how.mean is None or how.std is None else [[*how.mean], [*how.std]]
+    known = not prepared.lazily
+    made = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
+    left, bottom, right, top = made.boundingbox.bbox
+    return {
+        "format": FORMAT,
+        "xr_anysat": ".".join(__version__.split(".")[:2]),
+        "cube": {
+            "rows": spec.shape[0],
+            "columns": spec.shape[1],
+            "crs": _crs(spec.geobox.crs),
+            "transform": [round(value, 6) for value in tuple(spec.geobox.transform)[:6]],
+            "south_up": spec.flip_y,
+            "east_left": spec.flip_x,
+            "dtype": spec.dtype,
+            "nodata": [str(value) for value in spec.nodata],
+            "bands": [str(label) for label in spec.band_labels],
+            "dates": list(spec.dates),
+            "values": digest(canonical(prepared.array, spec)) if known else None,
+        },
+        "options": {
+            "mode": settings.mode,
+            "patch_size": settings.patch_size,
+            "tile_size": settings.tile_size,
+            "overlap": settings.overlap,
+            "input_prep": prepared.input_prep,
+            "frames": prepared.groups,
+            "day_of_year": list(chunk.day_of_year),
+            "normalize": {"name": how.name, "numbers": numbers},
+            "mask": _mask(mask),
+            "dtype": settings.dtype,
+            **packing,
+        },
+        "model": {
+            "size": model.size,
+            "weights": model.source.kind,
+            "weights_digest": _weights(model.source),
+            "precision": model.precision,
+            "flash_layout": model.flash_layout,
+        },
+        "map": {**grid.to_json(), "bounds": [left, bottom, right, top]},
+    }
+
+
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Name what differs between two jobs."""
+    found: list[str] = []
+    for part in ("format", "xr_anysat", "cube", "options", "model"):
+        found += _differences(part, there.get(part), here.get(part))
+    if there.get("map", {}).get("shape") != here["map"]["shape"]:
+        found += _differences("map.shape", there.get("map", {}).get("shape"), here["map"]["shape"])
+    return found
+
+
+def check_same(place: Place, there: dict[str, Any], here: dict[str, Any]) -> None:
+    """Refuse to go on with another job's store.
+
+    Raises
+    ------
+    StoreError
+        With the differences.
+    """
+    found = differences(there, here)
+    if not found:
+        return
+    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    lines = "\n".join(f"  - {line}" for line in [*found[:SHOWN], *more])
+    raise StoreError(
+        f"{place} was begun with another cube, model or options:\n{lines}\n"
+        "Call with the same to go on with it, give another store, or delete what is there with "
+        "overwrite=True."
+    )
+
+
+def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            yield from _differences(f"{name}.{key}", there.get(key), here.get(key))
+    elif name == "cube.values" and None in (there, here):
+        return  # a lazy cube and one in memory: there is nothing to compare
+    elif name == "options.mask" and "lazy" in (there, here) and None not in (there, here):
+        return
+    elif isinstance(there, list) and isinstance(here, list) and there != here:
+        if len(there) != len(here):
+            yield f"{name}: {len(there)} in the store, {len(here)} now"
+            return
+        first = next(
+            n for n, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1]
+        )
+        yield f"{name}[{first}]: {_short(there[first])} in the store, {_short(here[first])} now"
+    elif there != here:
+        yield f"{name}: {_short(there)} in the store, {_short(here)} now"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def digest(values: Any) -> str:
+    """Digest of an array, plane by plane: no copy of its size is made."""
+    found = hashlib.blake2b(digest_size=16)
+    for plane in values:
+        found.update(np.ascontiguousarray(plane).data)
+    return f"blake2b:{found.hexdigest()}"
+
+
+def _crs(crs: Any) -> str:
+    """Give the code of a CRS, which no version of PROJ words anew; its text where it has none."""
+    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
+
+
+def _mask(mask: Any) -> str | None:
+    if not isinstance(mask, xr.DataArray):
+        return None
+    return "lazy" if mask.chunks is not None else digest(np.atleast_1d(mask.values))
+
+
+def _weights(source: WeightsSource) -> str:
+    if source.kind == "random":
+        return source.location
+    return f"sha256:{source.digest or PUBLISHED.sha256}"

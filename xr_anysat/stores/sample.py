@@ -1,0 +1,274 @@
+"""Vectors of an embedding from a few places all over the map, before the map is computed."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from dask.typing import Key
+
+from xr_anysat.errors import ScaleError, StoreError, WeightsError
+from xr_anysat.graph.guard import Failed
+from xr_anysat.graph.jobs import Job
+from xr_anysat.graph.lazy import embed_array
+from xr_anysat.graph.progress import progress_bar
+from xr_anysat.graph.runs import Effort, Stop, run
+from xr_anysat.prepare import Prepared
+from xr_anysat.tiling import Axis, ChunkedAxis
+
+__all__ = ["Sample", "draw_sample"]
+
+Array = npt.NDArray[Any]
+WINDOWS = 64
+"""Places that a sample is taken from. With an overlap of a half each is two tiles long: of a
+Sentinel-2 tile at 10 m, 0.9 % is embedded twice."""
+
+FEW_WINDOWS, MAP_SHARE = 4, 0.25
+"""Windows that are taken in any case, and the share of a map that they may be beyond."""
+
+VECTORS = 16_384
+"""Drawn from all of them: more than ten for each of 1536 features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A window along an axis, `start` to `stop`, and its core within it, in patches."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+Window = tuple[Span, Span]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Vectors of an embedding.
+
+    Parameters
+    ----------
+    vectors
+        (vector, feature) float32, none of them missing.
+    windows
+        How many were embedded.
+    left_out
+        Those that could not be.
+    """
+
+    vectors: Array
+    windows: int
+    left_out: tuple[int, ...]
+
+
+def draw_sample(prepared: Prepared, effort: Effort) -> Sample:
+    """Embed some windows of a map, and draw vectors from them.
+
+    Windows lie on a regular grid over the map, and the cells of each are drawn with its number as
+    seed, so that every process draws the same. The vectors are those of the map: a window is wide
+    enough to have all tiles that see its core.
+
+    Parameters
+    ----------
+    prepared
+        With its statistics known.
+    effort
+        How.
+
+    Raises
+    ------
+    StoreError
+        Where a window cannot be computed; where those may be skipped, if most cannot; where
+        nothing is valid.
+    ScaleError, WeightsError
+        As `embed` would, also where windows may be skipped.
+    """
+    windows = find_windows(prepared)
+    blocks = _blocks(prepared, windows)
+    found: dict[int, Array] = {}
+    failed: dict[int, Failed] = {}
+
+    with progress_bar(effort.progress, "sample", "window", len(windows), 0) as bar:
+
+        def take(key: Any, value: Any) -> None:
+            _, number, _ = key
+            (failed if isinstance(value, Failed) else found)[number] = value
+            bar.update(1)
+
+        try:
+            run(blocks, effort, take)
+        except Stop as stop:
+            raise _error(stop.failed, 1, len(windows)) from stop.failed.error
+    if 2 * len(failed) > len(windows):
+        raise _error(next(iter(failed.values())), len(failed), len(windows))
+    vectors = np.concatenate([found[n] for n in sorted(found)])
+    if not len(vectors):
+        raise StoreError(
+            f"the sample for quantize= and reduce= has no valid cell in any of its {len(windows)} "
+            "windows; give the numbers of another map: "
+            "quantize=xr_anysat.open_quantization(store), reduce=xr_anysat.open_reduction(store)."
+        )
+    return Sample(vectors=vectors, windows=len(windows), left_out=tuple(sorted(failed)))
+
+
+def find_windows(prepared: Prepared) -> list[Window]:
+    """Spread windows evenly over a map, the first and the last at its edges.
+
+    They take no more work than the map, and a quarter of it where that is more than a few
+    windows. A map of a few windows is one window as a whole.
+    """
+    job = prepared.job
+    axes = job.rows.axis, job.columns.axis
+    size = math.prod(axis.patches / _length(axis) for axis in axes)  # of the map, in windows
+    if size <= FEW_WINDOWS:
+        y, x = (Span(start=0, stop=n.patches, low=0, high=n.patches) for n in axes)
+        return [(y, x)]
+    limit = min(WINDOWS, max(FEW_WINDOWS, int(MAP_SHARE * size)))
+    rows, columns = (_spans(axis) for axis in axes)
+    shrink = max(1.0, (len(rows) * len(columns) / limit) ** 0.5)
+    down = min(len(rows), max(1, round(len(rows) / shrink)), limit)
+    across = min(len(columns), limit // down)
+    return list(product(_evenly(rows, down), _evenly(columns, across)))
+
+
+def _evenly(spans: list[Span], count: int) -> list[Span]:
+    last = len(spans) - 1
+    places = [last // 2] if count == 1 else [round(n * last / (count - 1)) for n in range(count)]
+    return [spans[place] for place in places]
+
+
+def _length(axis: Axis) -> int:
+    """Patches of a window that has a core of a tile at least."""
+    margin = axis.tile - axis.stride
+    return axis.tile - (-2 * margin // axis.stride) * axis.stride
+
+
+def _spans(axis: Axis) -> list[Span]:
+    """Windows that have all patches of an axis in their cores, where each has what the map has.
+
+    A window is as long as whole tiles in their stride, so that it has the map's own tiles. All
+    that see a patch of the core lie within; towards an end of the map the core reaches to it.
+    """
+    margin, length = axis.tile - axis.stride, _length(axis)
+    step = max(1, (length - 2 * margin) // axis.stride) * axis.stride
+    found = []
+    for start in range(0, max(1, axis.patches - length + step), step):
+        stop = min(start + length, axis.patches)
+        low = 0 if start == 0 else start + margin
+        high = stop if stop == axis.patches else stop - margin
+        found.append(Span(start=start, stop=stop, low=low - start, high=high - start))
+    return found
+
+
+def _blocks(prepared: Prepared, windows: list[Window]) -> da.Array:
+    """Draw from each window in a task of its own: a block (vector, feature) for each."""
+    maps = [_embedded(prepared, window) for window in windows]
+    name = f"anysat-sample-{tokenize(*(each.name for each in maps), VECTORS)}"
+    most = -(-VECTORS // len(maps))
+    tasks: dict[Key, Any] = {}
+    for n, (each, window) in enumerate(zip(maps, windows, strict=True)):
+        drawn = []
+        for (i, j), rows, columns in _cells(each, _core(prepared.job, window), most, n):
+            picked = [(name, n, i, j, part) for part in range(each.numblocks[0])]
+            for key in picked:
+                tasks[key] = (_pick, (each.name, key[-1], i, j), rows, columns)
+            drawn.append(picked)
+        tasks[name, n, 0] = (_gather, drawn)
+    parents: list[Any] = maps
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
+    chunks = ((most,) * len(maps), (sum(maps[0].chunks[0]),))
+    return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=np.float32))
+
+
+def _embedded(prepared: Prepared, window: Window) -> da.Array:
+    """Lazy embedding of a window alone, in chunks as long as the map's."""
+    job = prepared.job
+    rows, columns = (
+        _cut_out(chunked, span)
+        for chunked, span in zip((job.rows, job.columns), window, strict=True)
+    )
+    place = tuple(
+        slice(span.start * chunked.axis.patch, span.stop * chunked.axis.patch)
+        for chunked, span in zip((job.rows, job.columns), window, strict=True)
+    )
+    chunk = replace(job.chunk, dtype="float32")
+    alone = replace(
+        prepared,
+        job=replace(job, rows=rows, columns=columns, chunk=chunk),
+        values=prepared.values[..., *place],
+        mask=None if prepared.mask is None else prepared.mask[..., *place],
+    )
+    values, mask = alone.cut()
+    return embed_array(values, mask, None, alone.job)
+
+
+def _cut_out(chunked: ChunkedAxis, span: Span) -> ChunkedAxis:
+    axis, size = chunked.axis, max(chunked.chunks)
+    pixels = min(span.stop * axis.patch, axis.pixels) - span.start * axis.patch
+    whole, rest = divmod(pixels, size)
+    chunks = (size,) * whole + ((rest,) if rest else ())
+    return ChunkedAxis(axis=replace(axis, pixels=pixels), chunks=chunks)
+
+
+def _core(job: Job, window: Window) -> tuple[slice, slice]:
+    """Where cells of a window's map are those of the whole map."""
+    if job.mode == "tile":
+        return slice(None), slice(None)
+    scale = job.rows.axis.patch if job.mode == "grid" else 1
+    rows, columns = (slice(span.low * scale, span.high * scale) for span in window)
+    return rows, columns
+
+
+def _cells(
+    each: da.Array, core: tuple[slice, slice], most: int, seed: int
+) -> Iterator[tuple[tuple[int, int], Array, Array]]:
+    """Draw cells of a map: for each block that has some, its place, and theirs in it."""
+    rows, columns = (
+        np.arange(length)[part] for length, part in zip(each.shape[1:], core, strict=True)
+    )
+    count = len(rows) * len(columns)
+    drawn = np.arange(count)
+    if count > most:
+        drawn = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    y, x = rows[drawn // len(columns)], columns[drawn % len(columns)]
+    edges = [np.cumsum((0, *sizes)) for sizes in each.chunks[1:]]
+    block = [
+        np.searchsorted(edge, at, side="right") - 1 for edge, at in zip(edges, (y, x), strict=True)
+    ]
+    for i, j in sorted({*zip(*(at.tolist() for at in block), strict=True)}):
+        here = (block[0] == i) & (block[1] == j)
+        yield (i, j), y[here] - edges[0][i], x[here] - edges[1][j]
+
+
+def _pick(block: Array, rows: Array, columns: Array) -> Array:
+    """Copy cells of a (feature, y, x) block: (cell, feature)."""
+    return np.ascontiguousarray(block[:, rows, columns].T, dtype=np.float32)
+
+
+def _gather(picked: list[list[Array]]) -> Array:
+    """Put the cells of a window together, their features side by side, without missing ones."""
+    vectors = np.concatenate([np.concatenate(parts, axis=1) for parts in picked])
+    return vectors[np.isfinite(vectors).all(axis=1)]
+
+
+def _error(failed: Failed, number: int, total: int) -> BaseException:
+    error = failed.error
+    if isinstance(error, ScaleError | WeightsError):
+        error.add_note("in the sample for quantize= and reduce=")
+        return error
+    raised = StoreError(
+        f"the sample for quantize= and reduce= could not be computed: {number} of its {total} "
+        f"windows failed with {type(error).__name__}: {error}. Repair the cube's source; or give "
+        "numbers (quantize=xr_anysat.open_quantization(store), "
+        "reduce=xr_anysat.open_reduction(store)), and windows that cannot be read can be left out "
+        'with on_error="skip".'
+    )
+    raised.add_note(failed.text)
+    return raised

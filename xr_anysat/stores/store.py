@@ -1,0 +1,155 @@
+"""Embeddings written region by region into a store that says how far it is."""
+
+from typing import Any, Literal
+
+from xr_anysat.arguments import check_choice, check_whole
+from xr_anysat.embed import prepare_as_embed
+from xr_anysat.errors import OptionError, StoreError, WeightsError
+from xr_anysat.graph.guard import check_blocks
+from xr_anysat.prepare import Cube, Mode
+
+from .filling import fill
+from .layout import clear, require_free
+from .manifest import Manifest, check_same, describe
+from .packing import Quantize, Reduce, find_packing
+from .regions import RegionGrid, Regions
+from .report import StoreReport
+from .storage import Place, open_place
+
+__all__ = ["to_zarr"]
+
+
+def to_zarr(
+    cube: Cube,
+    store: Any,
+    mode: Mode = "grid",
+    *,
+    quantize: Quantize | None = None,
+    reduce: Reduce | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    retries: int = 2,
+    on_error: Literal["raise", "skip"] = "raise",
+    regions: Regions | None = None,
+    progress: bool | None = None,
+    storage_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> StoreReport:
+    """Embed a cube into a Zarr store, region by region; the same call again goes on.
+
+    The store is laid out at first, then regions (chunks of the result with all their features)
+    are computed and written, each recorded in the store once its data are there. A call that was
+    interrupted in any way is repeated as it was: it makes sure that cube, model and options are
+    the same, and does what is missing. The values of a lazy cube are not compared.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray or xarray.Dataset
+        As in `embed`.
+    store : str, path, fsspec mapping or zarr store
+        A path, a URL such as ``s3://bucket/map.zarr``, or a ``zarr.storage`` object. Cluster
+        workers have to see the same one.
+    mode : {"grid", "patch", "tile"}
+        As in `embed`.
+    quantize : "int8" or xarray.Dataset, optional
+        A byte for each value, with a step of its own for each feature: codes from -127 to 127 over
+        the range of a sample of the map and a tenth at either end, -128 where missing. The error
+        is half a step at the most, what is out of range is clipped and counted. Variables
+        ``scale`` and ``offset`` lie beside the map; `open_embedding` decodes. The Dataset that
+        `open_quantization` gives has another map's numbers used.
+    reduce : int, xarray.DataArray or xarray.Dataset, optional
+        Store components instead of features: that many principal components, fitted with
+        scikit-learn (extra ``ml``) on a sample of the map; or a linear map (feature, component)
+        with or without a coordinate ``mean`` along feature, which is taken away first; or what
+        `open_reduction` gives, to have maps in the same space. The blocks are reduced where they
+        are computed, in float32, before `quantize` and `dtype`; the numbers lie beside the map.
+    resume : bool
+        Go on with what is there. If False, a store that holds anything is refused.
+    overwrite : bool
+        Delete the Zarr store that is there, and begin anew.
+    retries : int
+        How often a task that fails is tried again, after a pause. With ``on_error="skip"``,
+        regions that failed nevertheless are tried once more at the end.
+    on_error : {"raise", "skip"}
+        What to do then: raise a `StoreError`, or leave the region NaN and go on. Regions left
+        out are listed in the report and the store, and tried again by the next call. Errors of
+        the whole, of the cube's scale or the weights, are raised in any case.
+    regions : str, slice or sequence of int, optional
+        Part of the work, for several jobs at once: ``"2/8"`` is the second of eight shares;
+        or numbers of regions, which are counted row by row from 0. Jobs share nothing but
+        statistics, which the first one computes.
+    progress : bool, optional
+        Show a progress bar. Default: where someone may be looking.
+    storage_options : dict, optional
+        For fsspec, with a URL.
+    **options
+        As in `embed`.
+
+    Returns
+    -------
+    StoreReport
+
+    Raises
+    ------
+    StoreError
+        Where the store holds something else, or a region cannot be computed or written. What
+        is complete by then stays so.
+    CubeError, OptionError, ScaleError, WeightsError
+        As in `embed`.
+    MissingExtraError
+        Where principal components are to be fitted without scikit-learn.
+
+    Warns
+    -----
+    AnySatWarning
+        For regions that were left out, and for a map of which more than a thousandth was beyond
+        the range of `quantize`.
+    """
+    check_choice("on_error", on_error, ("raise", "skip"))
+    check_whole("retries", retries, 0)
+    if mode == "pooled":
+        raise OptionError(
+            'mode="pooled" gives some vectors, which need no regions: compute them with '
+            'cube.anysat.embed("pooled"), and write them with .to_zarr().'
+        )
+    if overwrite and regions is not None:
+        raise OptionError(
+            "overwrite=True with regions= would delete what other jobs have written; delete the "
+            "store before they start."
+        )
+    checked = {**options, "mask": check_blocks(options.get("mask"))}
+    prepared = prepare_as_embed(check_blocks(cube), mode, checked)
+    packing = find_packing(quantize, reduce, prepared)
+    place = open_place(store, storage_options)
+    grid = RegionGrid.of((packing.sizes, *prepared.job.out_chunks[1:]))
+    job = describe(prepared, grid, options.get("mask"), packing.describe())
+    try:
+        job = _begun(place, job, resume, overwrite, regions)
+        return fill(prepared, packing, place, job, retries, on_error == "skip", regions, progress)
+    except StoreError:
+        raise
+    except OSError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise StoreError(f"{place} cannot be read or written: {error}") from error
+
+
+def _begun(
+    place: Place, job: dict[str, Any], resume: bool, overwrite: bool, regions: Any
+) -> dict[str, Any]:
+    """Give the job of a store, after it has been made this one's or found to be the same."""
+    manifest = Manifest(place=place)
+    if overwrite:
+        clear(place)
+    there = manifest.job()
+    if there is None:
+        require_free(place)
+        RegionGrid.from_json(job["map"]).select(regions)  # before anything is written
+        there = manifest.claim(job)
+    elif not resume:
+        raise StoreError(
+            f"{place} holds an embedding already; resume=True goes on with it, overwrite=True "
+            "deletes it, and another store leaves it alone."
+        )
+    check_same(place, there, job)
+    return there

@@ -1,0 +1,1 @@
+"""Files of weights: found, checked, converted once, mapped."""

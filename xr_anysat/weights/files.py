@@ -1,0 +1,324 @@
+"""The network's weights: where they are, that they are sound, and the tensors themselves.
+
+A graph is built with a `WeightsSource`, a few words long; whoever runs the network turns it into
+tensors with `load_tensors`. Importing this module does not import torch.
+"""
+
+import math
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from xr_anysat.errors import OptionError, WeightsError
+from xr_anysat.model.config import ModelConfig, model_config, used_shapes
+
+from .checkpoint import Checkpoint, FloatArray, read_checkpoint
+from .conversion import (
+    check_names,
+    convert,
+    file_digest,
+    finite_values,
+    fitting_size,
+    open_converted,
+    read_converted,
+)
+from .hub import (
+    PUBLISHED,
+    WEIGHTS_VARIABLE,
+    PublishedWeights,
+    published_digest,
+    published_file,
+    published_here,
+    three_ways,
+    warn_of_mismatch,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "PUBLISHED",
+    "PublishedWeights",
+    "WeightsReport",
+    "WeightsSource",
+    "convert",
+    "digest_of",
+    "fetch",
+    "find_weights",
+    "load_tensors",
+    "verify",
+]
+
+_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSource:
+    """Where weights come from: small, hashable, picklable, the same in every process.
+
+    Dask derives keys from what the numbers follow from, so that neither the place of a file nor
+    the state of the Hugging Face cache changes them: the digest of a file, the seed of random
+    weights, and for the published ones their name alone.
+
+    Parameters
+    ----------
+    kind
+        The published weights, a file of the user's, or an untrained network.
+    location
+        Repository and file name, absolute path, or "random:SEED".
+    digest
+        SHA-256 in hexadecimal; None for random weights, and for published ones not yet cached.
+    seed
+        Of random weights.
+    """
+
+    kind: Literal["hub", "file", "random"]
+    location: str
+    digest: str | None = None
+    seed: int | None = None
+
+    @property
+    def description(self) -> str:
+        """What to write into a result's attributes; a file by name, its folders stay private."""
+        if self.kind == "file":
+            return f"file {Path(self.location).name}"
+        return f"{self.location} (not pretrained)" if self.kind == "random" else self.location
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """Give what dask derives keys from."""
+        identity = {"hub": self.location, "file": self.digest, "random": self.seed}
+        return ("xr_anysat.WeightsSource", self.kind, identity[self.kind])
+
+
+# ---------------------------------------------------------------------------------------------
+# finding
+
+
+def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSource:
+    """Say where weights come from. Downloads nothing, reads no tensor, does not import torch.
+
+    Parameters
+    ----------
+    weights
+        A path to a `.pth`, `.pt`, `.ckpt` or `.safetensors` file, which is read once per process
+        for its digest; "random" or "random:SEED" for an untrained network; None for what the
+        environment variable ``XR_ANYSAT_WEIGHTS`` says, or else the published weights.
+    size
+        The network's size. Only "base" weights are published.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, or there are no published weights of this size.
+    OptionError
+        `weights` is none of the above.
+    """
+    origin = "weights"
+    if weights is None:
+        weights, origin = os.environ.get(WEIGHTS_VARIABLE) or None, WEIGHTS_VARIABLE
+    if weights is None:
+        return _published_source(size)
+    if isinstance(weights, str) and weights.partition(":")[0] == "random":
+        seed = weights.removeprefix("random").removeprefix(":")
+        if weights != "random" and not re.fullmatch("[0-9]{1,18}", seed):
+            raise OptionError(
+                f"{origin}={weights!r}: the seed is a whole number from 0, as in 'random:42'"
+            )
+        number = int(seed or 0)
+        return WeightsSource(kind="random", location=f"random:{number}", seed=number)
+    return _file_source(weights, origin)
+
+
+def _published_source(size: str) -> WeightsSource:
+    if size != PUBLISHED.size:
+        raise WeightsError(
+            f"no weights of size {size!r} are published, only {PUBLISHED.size!r}: take"
+            f" Model({PUBLISHED.size!r}), or name your own with Model({size!r},"
+            f" weights='/path/to/weights.pth'), or weights='random' for an untrained network"
+        )
+    location = f"{PUBLISHED.repo_id} {PUBLISHED.filename}"
+    return WeightsSource(kind="hub", location=location, digest=published_digest())
+
+
+def _file_source(weights: str | os.PathLike[str], origin: str) -> WeightsSource:
+    try:
+        path = Path(os.path.abspath(os.path.expanduser(os.fsdecode(weights))))
+    except TypeError as error:
+        raise OptionError(
+            f"{origin} is a path, 'random', 'random:SEED' or None for the published weights, not"
+            f" {weights!r}"
+        ) from error
+    if path.suffix not in _SUFFIXES:
+        raise OptionError(
+            f"{origin}={str(weights)!r} is neither 'random', 'random:SEED' nor a path that ends in"
+            f" {', '.join(_SUFFIXES)}; None means the published weights"
+        )
+    if not path.is_file():
+        found = "not a file" if path.exists() else "no such file"
+        raise WeightsError(f"{origin}: {found}: {path}. {three_ways()}")
+    return WeightsSource(kind="file", location=str(path), digest=file_digest(path))
+
+
+def digest_of(source: WeightsSource) -> str | None:
+    """Give "sha256:..." of the weights, for a result's attributes.
+
+    None for random weights, and for published ones that are neither cached nor loaded yet.
+    """
+    digest = source.digest
+    if digest is None and source.kind == "hub":
+        digest = published_digest()
+    return f"sha256:{digest}" if digest else None
+
+
+# ---------------------------------------------------------------------------------------------
+# loading
+
+
+def load_tensors(source: WeightsSource, config: ModelConfig) -> "dict[str, torch.Tensor]":
+    """Load what the network needs: Sentinel-2's projector and all that sensors share.
+
+    A `.pth` is read, checked against `config` and converted once; from then on, in any process,
+    the converted file in the cache (``XR_ANYSAT_CACHE``, by default `xr_anysat` beside the Hugging
+    Face cache) is memory-mapped and the `.pth` is not opened again.
+
+    Returns
+    -------
+    dict of torch.Tensor
+        float32 on the CPU, by name, memory-mapped where the file holds float32.
+
+    Raises
+    ------
+    WeightsError
+        The weights cannot be had, are damaged or hostile, do not fit `config`, are not finite,
+        or have changed since `find_weights` saw them.
+    """
+    needed = used_shapes(config)
+    if source.seed is not None:
+        seed = source.seed
+        return _to_torch({name: _random_values(seed, name, needed[name]) for name in needed})
+    tensors = _open(source, config).tensors
+    return _to_torch({name: tensors[name].read() for name in needed})
+
+
+def _open(source: WeightsSource, config: ModelConfig) -> Checkpoint:
+    """Open a file with the weights, every name, shape and value of which has been checked."""
+    path = Path(source.location)
+    if source.kind == "file" and path.suffix == ".safetensors":
+        _require_same(source, file_digest(path))
+        checkpoint = read_checkpoint(path)
+        check_names(checkpoint, config)
+        finite_values(checkpoint)
+        return checkpoint
+    digest = source.digest or published_digest()
+    converted = open_converted(digest, config) if digest else None
+    if converted is None:
+        path, digest = published_file() if source.kind == "hub" else (path, file_digest(path))
+        _require_same(source, digest)
+        converted = read_converted(path, digest, source.description, config)
+    if source.kind == "hub":
+        warn_of_mismatch(digest)
+    return converted
+
+
+def _require_same(source: WeightsSource, digest: str) -> None:
+    if source.digest not in (None, digest):
+        raise WeightsError(
+            f"the weights {source.location} have changed since they were chosen: sha256 {digest},"
+            f" and it was {source.digest}. Call embed again to use the new ones"
+        )
+
+
+def _to_torch(values: dict[str, FloatArray]) -> "dict[str, torch.Tensor]":
+    import torch
+
+    return {
+        name: torch.from_numpy(array if array.flags.writeable else array.copy())
+        for name, array in values.items()
+    }
+
+
+def _random_values(seed: int, name: str, shape: tuple[int, ...]) -> FloatArray:
+    """Draw one tensor from its name: no tensor's numbers depend on another's.
+
+    RandomState's numbers never change (NEP 19).
+    """
+    if len(shape) < 2:  # weights of norms; biases, and the projector's unused `pad_parameter`
+        return np.full(shape, bool(shape) and name.endswith("weight"), dtype=np.float32)
+    rng = np.random.RandomState(zlib.crc32(f"{seed}/{name}".encode()))
+    # Class tokens, learned queries and relative-position tables have three dims.
+    scale = 0.5 if len(shape) == 3 else 1 / math.sqrt(math.prod(shape[1:]))
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------
+# the command line's
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsReport:
+    """What `verify` found; ``str()`` gives it in lines."""
+
+    path: Path
+    size: str
+    digest: str
+    published: bool
+    tensors: int
+    values: int
+    finite: bool
+
+    def __str__(self) -> str:
+        """Lay the findings out, one a line."""
+        same = "the published weights" if self.published else "not the published file"
+        return "\n".join([
+            f"file      {self.path}",
+            f"size      {self.size}",
+            f"sha256    {self.digest} ({same})",
+            f"contents  {self.tensors} tensors, {self.values:,} values",
+            f"finite    {'yes' if self.finite else 'NO: some values are infinite or NaN'}",
+        ])  # fmt: skip
+
+
+def fetch() -> Path:
+    """Download and convert the published weights where that is not done yet.
+
+    Returns
+    -------
+    Path
+        The converted file, which is all that a machine without network needs.
+    """
+    return _open(_published_source(PUBLISHED.size), model_config(PUBLISHED.size)).path
+
+
+def verify(path: str | os.PathLike[str] | None = None) -> WeightsReport:
+    """Read a whole file of weights and say what it is. Downloads nothing.
+
+    Parameters
+    ----------
+    path
+        The file; None for the published weights as they are cached on this machine.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, damaged or hostile, or not a checkpoint of any size.
+    """
+    if path is None:
+        path = published_here()
+        if not path.exists():
+            raise WeightsError(f"the published weights are not on this machine. {three_ways()}")
+    checkpoint = read_checkpoint(Path(path))
+    digest = file_digest(checkpoint.path)
+    return WeightsReport(
+        path=checkpoint.path,
+        size=fitting_size(checkpoint),
+        digest=digest,
+        published=digest == PUBLISHED.sha256,
+        tensors=len(checkpoint.tensors),
+        values=sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),
+        finite=all(np.isfinite(tensor.read()).all() for tensor in checkpoint.tensors.values()),
+    )
