@@ -24,7 +24,7 @@ JOB = """
 import sys
 from cubes import make_cube
 from stores import to_zarr
-from xr_anysat import chunking
+from xr_anysat.graph import chunking
 chunking.LONGEST_CHUNK = 8
 cube = make_cube(48, 40, dates=4).chunk(x=8, y=8, time=2)
 print("ready", flush=True)

@@ -861,7 +861,7 @@ JOB = """
 import sys
 from cubes import make_cube
 from stores import to_zarr
-from xr_anysat import chunking
+from xr_anysat.graph import chunking
 chunking.LONGEST_CHUNK = 8
 cube = make_cube(24, 20).chunk(x=8, y=8)
 print("ready", flush=True)
