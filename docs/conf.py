@@ -21,14 +21,14 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-templates_path = [sphinx_autosummary_accessors.templates_path]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc says them in words
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"  # pages; notebooks come with their outputs
 nb_execution_excludepatterns = ["notebooks/*"]
@@ -49,5 +49,12 @@ if not os.environ.get("XR_ANYSAT_DOCS_OFFLINE"):
 
 html_theme = "pydata_sphinx_theme"
 html_title = "xr_anysat"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_sidebars = {"**": ["all_pages"]}  # the theme's own shows the pages below this one, mostly none
+html_theme_options = {
+    "navbar_center": [],  # would show five pages and hide the others in a menu
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+}
 html_show_sourcelink = False
