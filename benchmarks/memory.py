@@ -2,9 +2,11 @@
 
     python benchmarks/memory.py [--pixels 1024 2048 4096] [--dates 2] [--size tiny] [--threads 2]
                                 [--mode grid] [--store DIRECTORY]
+                                [--quantize int8] [--reduce N]
 
 Each size runs in a process of its own: a lazy cube of uint16 noise in blocks of 512 x 512 pixels,
-with z-scores, written with dask's threaded scheduler into a Zarr store that is deleted afterwards.
+with z-scores, written with dask's threaded scheduler into a Zarr store that is deleted afterwards:
+by `to_zarr`'s regions with `--quantize` or `--reduce`, else by xarray.
 The result of 4096 x 4096 pixels in mode "grid" takes up to 35 GB on the disk.
 """
 
@@ -47,13 +49,18 @@ def one(args):
     """Stream one cube, and tell the peak of this process."""
     cube = noise(args.pixels[0], args.dates)
     model = xr_anysat.Model(args.size, weights="random:0")
-    plan = cube.anysat.plan(args.mode, model=model, threads=args.threads)
+    packing = {"quantize": args.quantize, "reduce": args.reduce}
+    plan = cube.anysat.plan(args.mode, model=model, threads=args.threads, **packing)
     with (
         tempfile.TemporaryDirectory(dir=args.store) as store,
         dask.config.set(scheduler="threads", num_workers=args.threads),
     ):
         start = time.perf_counter()
-        cube.anysat.embed(args.mode, model=model).to_dataset().to_zarr(f"{store}/embedding.zarr")
+        path = f"{store}/embedding.zarr"
+        if any(packing.values()):
+            cube.anysat.to_zarr(path, args.mode, model=model, progress=False, **packing)
+        else:
+            cube.anysat.embed(args.mode, model=model).to_dataset().to_zarr(path)
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "peak": peak, "plan": plan.memory, "out": plan.nbytes}))
@@ -68,12 +75,15 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mode", default="grid")
     parser.add_argument("--store")
+    parser.add_argument("--quantize")
+    parser.add_argument("--reduce", type=int)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         return one(args)
     rest = [f"--{n}={getattr(args, n)}" for n in ("dates", "size", "threads", "mode")]
-    rest += [f"--store={args.store}"] if args.store else []
+    asked = {n: getattr(args, n) for n in ("store", "quantize", "reduce")}
+    rest += [f"--{name}={value}" for name, value in asked.items() if value]
     print("  pixels  result GB  seconds  peak MB  plan MB  peak/plan", flush=True)
     for pixels in args.pixels:
         command = [sys.executable, __file__, "--one", "--pixels", str(pixels), *rest]

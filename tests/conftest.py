@@ -19,6 +19,16 @@ def small_regions(monkeypatch):
     monkeypatch.setattr(guard, "PAUSE", 0)
 
 
+@pytest.fixture
+def offline(monkeypatch, tmp_path_factory):
+    """No published weights, neither on this machine nor in reach."""
+    home = tmp_path_factory.mktemp("hf")
+    monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.setenv("HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("XR_ANYSAT_WEIGHTS", raising=False)
+
+
 @pytest.fixture(scope="module")
 def embedding(cube):
     """A map of the module's cube by the tiny network, a vector for each pixel."""

@@ -24,6 +24,7 @@ from stores import ALWAYS, Reader
 import xr_anysat
 from xr_anysat import CubeError, OptionError
 from xr_anysat.checks.doubts import date_doubts
+from xr_anysat.tables import count_text
 
 
 def check(cube, mode="grid", **options):
@@ -522,7 +523,7 @@ def test_few_blocks_are_read_and_these_are_counted(size, chunks, dates, most):
     assert report.sample.blocks == len(source.reads) <= most
     read = sum(np.prod([source.cube.chunks[d][i] for d, i in enumerate(k)]) for k in source.reads)
     assert report.sample.nbytes == 2 * read
-    assert f"{report.sample.blocks:,} blocks" in repr(report)
+    assert f", {count_text(report.sample.blocks, 'block')} (" in repr(report)
 
 
 @pytest.mark.parametrize(("limit", "read"), [(2_500_000, 12), (700_000, 3), (100, 1)])

@@ -221,7 +221,7 @@ def test_bands_said_wrongly(make, said, message):
 
 def test_bands_without_names():
     text = fault(make_cube().drop_vars("band"))
-    assert text.startswith("the 10 bands along 'band' have no names; label them: ")
+    assert text.startswith("the bands along 'band' (10) have no names; label them: ")
     assert 'cube.assign_coords(band=["B02", "B03", ...])' in text
 
 

@@ -121,9 +121,9 @@ class TestShapeAndLabels:
         if kind == "netcdf":
             small.to_netcdf(path, engine="netcdf4")
         else:
-            small.to_dataset().to_zarr(path, zarr_format=2)
-        engine = {"netcdf": "netcdf4", "zarr": "zarr"}[kind]
-        with xr.open_dataset(path, engine=engine, decode_coords="all") as data:
+            small.to_zarr(path, consolidated=False)  # of format 3, and without a warning
+        options = {"netcdf": {}, "zarr": {"consolidated": False}}[kind]
+        with xr.open_dataset(path, decode_coords="all", **options) as data:
             again = data.s2.load()
         np.testing.assert_array_equal(again, small)
         assert again.dtype == np.uint16

@@ -309,10 +309,10 @@ def test_a_time_coordinate_of_numbers():
     assert text.startswith("the coordinate 'time' cannot be read as dates: their dtype is int64")
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_a_wrong_number_of_dates(count):
+@pytest.mark.parametrize(("count", "words"), [(1, "1 date"), (2, "2 dates"), (4, "4 dates")])
+def test_a_wrong_number_of_dates(count, words):
     text = fault(undated(), dates=["2021-04-03"] * count)
-    assert text.startswith(f"dates= has {count} dates, but the cube has 3; give one for each")
+    assert text.startswith(f"dates= has {words}, but the cube has 3; give one for each")
 
 
 def test_two_dates_for_a_cube_without_time():

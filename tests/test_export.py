@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import shapely
 import xarray as xr
+import xvec  # noqa: F401  registers `.xvec`
 from cubes import NORTH, TINY, WEST, assert_same, make_cube, punch
 
 from xr_anysat import MissingExtraError, OptionError, extras
@@ -50,6 +51,18 @@ def vectors(cube, frame):
 
 
 # Tables ------------------------------------------------------------------------------------------
+
+
+def test_xvec_makes_tables_of_them_too(frame, vectors):
+    indexed = vectors.xvec.set_geom_indexes("geometry", crs=vectors.rio.crs)
+    ours = vectors.anysat.to_geodataframe()
+    long = indexed.xvec.to_geodataframe()  # a row for each geometry and feature
+    assert long.crs == ours.crs == UTM
+    assert_same(long["embedding"].to_numpy().reshape(vectors.shape), vectors)
+    assert long["crop"].to_numpy().reshape(vectors.shape)[:, 0].tolist() == frame.crop.tolist()
+    wide = indexed.xvec.to_geodataframe(geometry="geometry", long=False)
+    assert_same(wide["embedding"].to_numpy(), vectors)
+    assert wide.geometry.geom_equals(ours.geometry).all()
 
 
 @pytest.mark.parametrize("chunks", [None, {"x": 24}])

@@ -141,7 +141,7 @@ def test_models_that_differ_in_batches_alone_share_a_network():
 @pytest.mark.parametrize("device", ["gpu", "cuda:77"])
 def test_a_device_that_is_not_there(device):
     model = Model("tiny", weights="random:1", device=device).pinned()
-    with pytest.raises(OptionError, match="is not to be had in this process"):
+    with pytest.raises(OptionError, match="is not available in this process"):
         encode_chunk(pixels(2, 2), None, None, spec(model=model))
 
 

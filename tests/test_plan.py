@@ -8,7 +8,10 @@ import dask
 import numpy as np
 import pytest
 import shapely
-from cubes import TINY, make_cube, punch
+import xarray as xr
+import zarr
+from cubes import TINY, WIDTH, make_cube, punch
+from stores import to_zarr
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError
@@ -47,6 +50,76 @@ def test_shape_and_chunks_are_those_of_the_result(cube, mode, dtype, turn):
     assert planned.chunks_in == (cube.chunksizes["y"][::turn], cube.chunksizes["x"])
     if mode != "pooled":
         assert planned.chunks_out == result.chunks
+
+
+def some_map(features):
+    """Give three components of random directions."""
+    directions = np.random.default_rng(0).normal(size=(features, 3))
+    return xr.DataArray(directions, dims=("feature", "component"))
+
+
+PACKINGS = {
+    "quantize": {"quantize": "int8"},
+    "reduce": {"reduce": 5},
+    "map": {"reduce": some_map(2 * WIDTH)},
+    "both": {"reduce": some_map(2 * WIDTH), "quantize": "int8"},
+    "float16": {"reduce": 5, "dtype": "float16"},
+}
+
+
+@pytest.mark.parametrize("packing", PACKINGS.values(), ids=PACKINGS)
+def test_what_is_packed_is_what_is_stored(cube, packing, monkeypatch):
+    cube = cube.isel(y=slice(None, None, -1))
+    planned = made(cube, **packing)
+    seen, store = counted(monkeypatch), zarr.storage.MemoryStore()
+    to_zarr(cube, store, patch_size=20, **packing)
+    stored = zarr.open_group(store, mode="r")["embedding"]
+    names = stored.metadata.dimension_names
+    assert planned.dims == dict(zip(names, stored.shape, strict=True))
+    assert planned.nbytes == stored.nbytes
+    assert planned.dtype == stored.dtype
+    assert tuple(max(sizes) for sizes in planned.chunks_out) == stored.shards
+    assert tuple(map(sum, planned.chunks_out)) == stored.shape
+    assert seen["patches"] == planned.patches + planned.sampled
+    assert ("sample" in repr(planned)) == (planned.sampled > 0) == (packing is not PACKINGS["map"])
+
+
+@pytest.mark.parametrize("mode", ["patch", "tile"])
+def test_other_modes_are_packed_too(cube, mode):
+    planned = made(cube, mode, quantize="int8")
+    plain = made(cube, mode)
+    assert planned.dims == plain.dims
+    assert planned.nbytes * 4 == plain.nbytes
+    assert planned.multiply_adds == plain.multiply_adds
+
+
+def test_blocks_are_whole_before_they_are_reduced(cube):
+    assert made(cube, reduce=3, dtype="float16").memory == made(cube).memory
+    assert made(cube, dtype="float16").memory < made(cube).memory
+
+
+REFUSED = [
+    ("grid", {"quantize": "int4"}, 'neither "int8" nor the Dataset'),
+    ("grid", {"quantize": "int8", "dtype": "float16"}, "quantize= stores a byte"),
+    ("grid", {"reduce": 0}, "reduce=0 is not a whole number from 1 to 512"),
+    ("patch", {"reduce": some_map(7)}, "takes 7 features to 3 components"),
+    ("pooled", {"reduce": 3}, 'mode="pooled" gives some vectors'),
+]
+
+
+@pytest.mark.parametrize(("mode", "packing", "message"), REFUSED)
+def test_packings_are_checked_as_to_zarr_does(cube, mode, packing, message):
+    with pytest.raises(OptionError) as planned:
+        made(cube, mode, **packing)
+    assert message in str(planned.value)
+    with pytest.raises(OptionError) as written:
+        to_zarr(cube, zarr.storage.MemoryStore(), mode, **packing)
+    assert str(written.value) == str(planned.value)
+
+
+def test_advice_on_samples(cube):
+    assert "embedded beforehand for" in advice(cube, quantize="int8")
+    assert "beforehand" not in advice(cube, reduce=some_map(2 * WIDTH))
 
 
 def test_geometries(cube):

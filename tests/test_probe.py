@@ -140,7 +140,7 @@ def test_options_that_do_not_go(cube, option):
         (lambda c: c["land_cover"].isel(x=0), "DataArray of dimensions"),
         (lambda c: c["land_cover"].isel(x=slice(2, None)), "another grid"),
         (lambda c: c["land_cover"] + 0.5, "fractions"),
-        (lambda c: xr.ones_like(c["land_cover"]), "1 classes .* needs two"),
+        (lambda c: xr.ones_like(c["land_cover"]), "1 class with .* needs two"),
     ],
 )
 def test_labels_that_do_not_fit(cube, labels, message):

@@ -1,10 +1,12 @@
 """Maps as rasters: what GDAL finds in them, and what is refused before anything is computed."""
 
 import json
+import logging
 import shutil
 import subprocess
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import rasterio
@@ -194,18 +196,83 @@ def test_a_target_that_is_no_file(maps, tmp_path):
         ({"driver": "FOO"}, "makes no file of float32 with driver='FOO' .*Unrecognized driver"),
         ({"driver": "PNG"}, "makes no file of float32 with driver='PNG'"),
         ({"driver": "MEM"}, "makes no file of float32 with driver='MEM'"),
-        ({"driver": "ENVI"}, "makes no file of float32 with driver='ENVI'"),
+        ({"driver": "ENVI"}, "driver='ENVI' makes several files"),
         ({"driver": "VRT"}, "makes no file of float32 with driver='VRT'"),
         ({"driver": None}, "driver=None is no name that GDAL knows"),
         ({"compress": 9}, "compress=9 is no name that GDAL knows"),
         ({"blocksize": 100}, "'blocksize': 100.*TileWidth"),
         ({"driver": "GTiff", "compress": "jpeg"}, "'compress': 'jpeg'"),
+        ({"driver": "netCDF"}, "of 16 bands, 0 are in the file"),
+        ({"compress": "nonsense"}, "unexpected value for COMPRESS .*compress='lzw', 'deflate'"),
+        ({"driver": "GTiff", "compress": "nonsense"}, "it takes compress='lzw', 'packbits'"),
+        ({"colour": "red"}, "does not support creation option COLOUR; see the page"),
+        ({"LEVEL": "high"}, "unexpected value for LEVEL"),
+        ({"driver": "GTiff", "zlevel": 99}, "ZLEVEL=99 value not recognised"),
+        ({"blocksize": "wide"}, "blocksize='wide' is not a whole number from 16 to 8192"),
+        ({"BLOCKSIZE": 0}, "blocksize=0 is not a whole number"),
     ],
 )
 def test_what_gdal_refuses_is_refused_first(maps, tmp_path, options, message):
     with pytest.raises(OptionError, match=message):
         unread(maps["patch"]).anysat.to_raster(tmp_path / "no.tif", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("compress", ["zstd", "LZW", "none"])
+@pytest.mark.parametrize("driver", ["COG", "GTiff"])
+def test_compressions_go_by_any_case(maps, tmp_path, driver, compress):
+    maps["patch"].anysat.to_raster(tmp_path / "map.tif", driver=driver, compress=compress)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        found = file.compression.name if file.compression else "none"
+        assert found == compress.lower()
+        assert_same(file.read(), maps["patch"])
+
+
+def test_what_gdal_says_of_options_is_taken_from_a_silent_logger(maps, tmp_path):
+    logger = logging.getLogger("rasterio._env")
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with pytest.raises(OptionError, match="'NONSENSE' is an unexpected value"):
+            maps["patch"].anysat.to_raster(tmp_path / "no.tif", compress="nonsense")
+        assert logger.level == logging.CRITICAL
+        assert logger.filters == []
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+def all_features(side):
+    """A lazy map of as many bands as mode "grid" gives in the base size, each of one value."""
+    at, numbers = 10 * (np.arange(side) + 0.5), np.arange(1536)
+    column = da.from_array(numbers[:, None, None].astype("float32"), chunks=768)
+    bands = da.broadcast_to(column, (1536, side, side))
+    coords = {
+        "feature": numbers,
+        "part": ("feature", np.repeat(["patch", "subpatch"], 768)),
+        "y": NORTH - at,
+        "x": WEST + at,
+    }
+    made = xr.DataArray(bands, dims=("feature", "y", "x"), coords=coords)
+    return made.rename("embedding").rio.write_crs("EPSG:32631")
+
+
+def test_as_many_bands_as_there_are(tmp_path):
+    embedding = all_features(80)
+    embedding.anysat.to_raster(tmp_path / "all.tif")
+    with rasterio.open(tmp_path / "all.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert file.overviews(1) == file.overviews(1536) == [2]
+        np.testing.assert_array_equal(file.read(1536, out_shape=(40, 40)), 1535)  # of the overview
+    opened = rioxarray.open_rasterio(tmp_path / "all.tif")
+    assert opened.attrs["long_name"][767:769] == ("patch 0767", "subpatch 0768")
+    assert_same(opened, embedding)
+
+
+@pytest.mark.parametrize("options", [{"overviews": "none"}, {"overview_count": 1}])
+def test_overviews_as_asked_for(maps, tmp_path, options):
+    some = all_features(40)[:3]
+    some.anysat.to_raster(tmp_path / "map.tif", blocksize=16, **options)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert len(file.overviews(1)) == options.get("overview_count", 0)
 
 
 def test_a_format_of_several_files_is_refused(maps, tmp_path):

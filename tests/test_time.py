@@ -342,6 +342,24 @@ def test_a_moving_window(cube, stats):
     assert moving.first_date.values[1] == second.time.values[0]
 
 
+def test_periods_as_variables_of_a_dataset(cube, stats):
+    parts = {
+        name: embed(cube.sel(time=slice(*ends)), normalize=stats)
+        for name, ends in (("old", ("2021-01", "2021-06")), ("new", ("2021-07", "2021-12")))
+    }
+    with pytest.raises(xr.MergeError, match="first_date"):
+        xr.Dataset(parts)
+    ends = ["first_date", "last_date"]
+    both = xr.Dataset({name: part.drop_vars(ends) for name, part in parts.items()})
+    for name, part in parts.items():
+        assert_same(both[name], part)
+        assert both[name].attrs["dates"] == part.attrs["dates"]
+    assert both.rio.crs.to_epsg() == 32631
+    joined = xr.concat(parts.values(), pd.Index(list(parts), name="year"), combine_attrs="override")
+    expected = [part.first_date.values for part in parts.values()]
+    np.testing.assert_array_equal(joined.first_date, expected)
+
+
 def test_cftime_is_resampled_too(cube, stats):
     calendar = cube.convert_calendar("gregorian", use_cftime=True)
     ours, plain = (

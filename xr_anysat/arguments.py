@@ -1,6 +1,7 @@
 """Arguments of `embed`, checked against one another and against the cube."""
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -14,12 +15,15 @@ from .compute.normalize import Normalization
 from .cube.dates import find_periods
 from .cube.spec import CubeSpec
 from .errors import CubeError, OptionError
+from .modelspec import Model
 from .sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
 from .tiling import Axis
 
 __all__ = [
+    "Arguments",
     "Settings",
     "check_choice",
+    "check_choices",
     "check_mask",
     "check_stats",
     "check_whole",
@@ -35,6 +39,32 @@ PATCH_PIXELS = 4
 
 ADVISED_PATCHES = 1024
 """Patches of a tile that the network's authors advise to stay below."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arguments:
+    """What was asked of `embed`, as it was given; `embed` explains each."""
+
+    mode: str
+    patch_size: float | None
+    tile_size: int
+    overlap: float
+    input_prep: str
+    image_size: int
+    frames: int | None
+    period: tuple[Any, Any] | None
+    frame_date: str
+    normalize: str | xr.Dataset
+    mask: xr.DataArray | None
+    dates: Any
+    bands: Mapping[str, Hashable] | None
+    pooling: str
+    pool_from: str
+    geometry: Any
+    geometry_crs: Any
+    outside: str
+    model: str | Model
+    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +93,20 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise OptionError(f"{name}={value!r} is not one of {list(choices)}")
 
 
+def check_choices(asked: Arguments, modes: tuple[str, ...]) -> None:
+    """Raise an OptionError unless each argument that names a way names one that there is."""
+    choices = {
+        "mode": modes,
+        "input_prep": ("tile", "resize"),
+        "pooling": ("mean", "max"),
+        "pool_from": ("patch", "tile"),
+        "outside": ("raise", "nan"),
+        "dtype": ("float32", "float16"),
+    }
+    for name, known in choices.items():
+        check_choice(name, getattr(asked, name), known)
+
+
 def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return a whole number within bounds, both included, or raise an OptionError."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -84,47 +128,19 @@ def find_settings(
     dtype: str,
 ) -> Settings:
     """Lay patches and tiles on a cube, or say why they do not fit."""
-    size = PATCH_PIXELS * spec.gsd if patch_size is None else patch_size
-    number = isinstance(size, int | float | np.number) and not isinstance(size, bool)
-    if not number or not 0 < size < math.inf:
-        raise OptionError(f"patch_size={patch_size!r} is not a length in metres")
-    patch = round(float(size) / spec.gsd)
-    if patch < 1 or abs(patch * spec.gsd - size) > 1e-6 * size:
-        near = max(1, patch) * spec.gsd
-        raise OptionError(
-            f"patch_size={size:g} m is not a multiple of the cube's GSD of {spec.gsd:g} m; the "
-            f"nearest is patch_size={near:g}."
-        )
+    size, patch = _find_patch(patch_size, spec.gsd)
     pixels = check_whole("tile_size", tile_size)
-    if input_prep == "resize":
+    if input_prep == "resize":  # one tile, filled up to whole patches
         pixels, overlap = -(-pixels // patch) * patch, 0.0
-    elif pixels % patch:
-        near = max(1, round(pixels / patch)) * patch
-        raise OptionError(
-            f"tile_size={pixels} pixels is not a multiple of the patch of {patch} pixels "
-            f"({size:g} m); the nearest is tile_size={near}."
-        )
-    number = isinstance(overlap, int | float | np.number) and not isinstance(overlap, bool)
-    if not number or not 0 <= overlap < 1:
-        raise OptionError(f"overlap={overlap!r} is not a share from 0 to below 1")
+    _check_tiles(pixels, overlap, patch, size)
     tile = pixels // patch
     stride = max(1, round(tile * (1 - float(overlap))))
-    seen = min(tile, -(-spec.shape[0] // patch)) * min(tile, -(-spec.shape[1] // patch))
-    if seen >= ADVISED_PATCHES:
-        smaller = "image_size" if input_prep == "resize" else "tile_size"
-        warn(
-            f"a tile of {pixels} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
-            f"fewer than {ADVISED_PATCHES}, and time and memory grow with their square. Use a "
-            f"smaller {smaller} (24 pixels suit patches of 10 m) or a larger patch_size."
-        )
-    if patch**2 >= ADVISED_PATCHES:
-        warn(
-            f"a patch of {size:g} m has {patch**2} pixels, which all see one another: time and "
-            "memory grow with their square, and pretraining saw 256 at most. Use a smaller "
-            "patch_size."
-        )
     rows, columns = (
         Axis(pixels=length, patch=patch, tile=tile, stride=stride) for length in spec.shape
+    )
+    seen = min(tile, rows.patches) * min(tile, columns.patches)
+    _warn_of_many(
+        seen, pixels, patch, size, "image_size" if input_prep == "resize" else "tile_size"
     )
     return Settings(
         mode=mode,
@@ -132,11 +148,58 @@ def find_settings(
         pool_from=pool_from,
         rows=rows,
         columns=columns,
-        patch_size=float(size),
+        patch_size=size,
         tile_size=pixels,
         overlap=1 - stride / tile,
         dtype=dtype,
     )
+
+
+def _find_patch(patch_size: Any, gsd: float) -> tuple[float, int]:
+    """Length of a patch in metres and in pixels."""
+    size = PATCH_PIXELS * gsd if patch_size is None else patch_size
+    if not _is_number(size) or not 0 < size < math.inf:
+        raise OptionError(f"patch_size={patch_size!r} is not a length in metres")
+    patch = round(float(size) / gsd)
+    if patch < 1 or abs(patch * gsd - size) > 1e-6 * size:
+        near = max(1, patch) * gsd
+        raise OptionError(
+            f"patch_size={size:g} m is not a multiple of the cube's GSD of {gsd:g} m; the "
+            f"nearest is patch_size={near:g}."
+        )
+    return float(size), patch
+
+
+def _check_tiles(pixels: int, overlap: Any, patch: int, size: float) -> None:
+    """Make sure that a tile is whole patches, and that tiles do not wholly overlap."""
+    if pixels % patch:
+        near = max(1, round(pixels / patch)) * patch
+        raise OptionError(
+            f"tile_size={pixels} pixels is not a multiple of the patch of {patch} pixels "
+            f"({size:g} m); the nearest is tile_size={near}."
+        )
+    if not _is_number(overlap) or not 0 <= overlap < 1:
+        raise OptionError(f"overlap={overlap!r} is not a share from 0 to below 1")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _warn_of_many(seen: int, pixels: int, patch: int, size: float, argument: str) -> None:
+    """Warn where a tile has more patches, or a patch more pixels, than attention is meant for."""
+    if seen >= ADVISED_PATCHES:
+        warn(
+            f"a tile of {pixels} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
+            f"fewer than {ADVISED_PATCHES}, and time and memory grow with their square. Use a "
+            f"smaller {argument} (24 pixels suit patches of 10 m) or a larger patch_size."
+        )
+    if patch**2 >= ADVISED_PATCHES:
+        warn(
+            f"a patch of {size:g} m has {patch**2} pixels, which all see one another: time and "
+            "memory grow with their square, and pretraining saw 256 at most. Use a smaller "
+            "patch_size."
+        )
 
 
 def check_mask(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import dask.array as da
 import xarray as xr
 
+from .arguments import Arguments
 from .cube.spec import north_up
 from .graph.eager import compute_now
 from .graph.lazy import embed_array
@@ -136,14 +137,13 @@ def embed(
     OptionError
         For an argument that does not fit.
     WeightsError
-        Where a file of weights is not there; where weights cannot be had or do not fit, once
+        Where a file of weights is not there; where weights cannot be found or do not fit, once
         they are needed.
     ScaleError
         Where fixed statistics meet values of another scale, once these are seen.
     """
-    prepared = prepare(
-        cube,
-        mode,
+    asked = Arguments(
+        mode=mode,
         patch_size=patch_size,
         tile_size=tile_size,
         overlap=overlap,
@@ -163,7 +163,8 @@ def embed(
         outside=outside,
         model=model,
         dtype=dtype,
-    ).known()
+    )
+    prepared = prepare(cube, asked).known()
     result = build(prepared)
     if prepared.lazily:
         return result
@@ -182,9 +183,8 @@ def prepare_as_embed(cube: Cube, mode: str, options: Mapping[str, Any]) -> Prepa
     """
     bound = inspect.signature(embed).bind(cube, mode, **options)
     bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    arguments.pop("progress")
-    return prepare(**arguments)
+    arguments = {name: value for name, value in bound.arguments.items() if name != "progress"}
+    return prepare(arguments.pop("cube"), Arguments(**arguments))
 
 
 def build(prepared: Prepared) -> xr.DataArray:

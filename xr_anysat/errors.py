@@ -64,7 +64,7 @@ class ScaleError(AnySatError, ValueError):
 
 
 class WeightsError(AnySatError, OSError):
-    """The network's weights cannot be had, read, or do not fit."""
+    """The network's weights cannot be found or read, or do not fit."""
 
 
 class StoreError(AnySatError, OSError, ValueError):
@@ -72,4 +72,4 @@ class StoreError(AnySatError, OSError, ValueError):
 
 
 class AnySatWarning(UserWarning):
-    """Something about the cube or the weights that a careful user would want to know."""
+    """Something about the cube or the weights that is no error, but should be known."""

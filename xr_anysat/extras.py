@@ -7,6 +7,9 @@ from .errors import MissingExtraError
 
 __all__ = ["require"]
 
+PACKAGES = {"netCDF4": "netcdf4", "odc": "odc-stac", "sklearn": "scikit-learn"}
+"""What to install for a module of another name."""
+
 
 def require(module: str, extra: str, call: str) -> Any:
     """Import a module of an extra.
@@ -28,6 +31,10 @@ def require(module: str, extra: str, call: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
+        name = module.partition(".")[0]
+        package = PACKAGES.get(name, name)
         raise MissingExtraError(
-            f'{call} needs {module} ({error}); install it: pip install "xr-anysat[{extra}]".'
+            f"{call} needs {package} ({error}); install it: pip install {package}, or the extra "
+            f'{extra!r} with all that belongs to it: pip install "xr-anysat[{extra}]", in a clone '
+            f'pip install -e ".[{extra}]".'
         ) from error

@@ -12,8 +12,9 @@ import xarray as xr
 
 from ._warn import warn
 from .arguments import (
+    Arguments,
     Settings,
-    check_choice,
+    check_choices,
     check_mask,
     check_stats,
     check_whole,
@@ -23,23 +24,20 @@ from .arguments import (
     stats_normalization,
     without_unused,
 )
-from .compute.inference import ChunkSpec
 from .compute.normalize import Normalization
-from .cube.dates import day_of_year
 from .cube.grid import Grid, find_grid
 from .cube.spec import CubeSpec, as_dataarray, canonical, north_up, understand
 from .errors import CubeError, OptionError
 from .geometries import Geometries, as_geometries
-from .graph.chunking import cut, rechunk, working_chunks
+from .graph.chunking import cut, rechunk
 from .graph.eager import local_scheduler
-from .graph.jobs import Job, JobPart
+from .graph.jobs import Job, JobPart, find_chunk, find_job
 from .graph.lazy_stats import after, lazy_moments, stats_of
 from .graph.selection import ALL, Selection, select
-from .modelspec import Model, as_model
+from .modelspec import as_model
 from .resize import resized
 from .results.labels import result_geobox
 from .results.pooling import Shares, find_shares
-from .tiling import ChunkedAxis
 
 __all__ = [
     "Cube",
@@ -205,118 +203,82 @@ def understand_grid(cube: Cube) -> Grid:
     return grid
 
 
-def prepare(
-    cube: Cube,
-    mode: str,
-    *,
-    patch_size: float | None,
-    tile_size: int,
-    overlap: float,
-    input_prep: str,
-    image_size: int,
-    frames: int | None,
-    period: tuple[Any, Any] | None,
-    frame_date: str,
-    normalize: str | xr.Dataset,
-    mask: xr.DataArray | None,
-    dates: Any,
-    bands: Mapping[str, Hashable] | None,
-    pooling: str,
-    pool_from: str,
-    geometry: Any,
-    geometry_crs: Any,
-    outside: str,
-    model: str | Model,
-    dtype: str,
-) -> Prepared:
-    """Understand a cube and the arguments of `embed`, which are explained there."""
-    check_choice("mode", mode, get_args(Mode))
-    check_choice("input_prep", input_prep, ("tile", "resize"))
-    check_choice("pooling", pooling, ("mean", "max"))
-    check_choice("pool_from", pool_from, ("patch", "tile"))
-    check_choice("outside", outside, ("raise", "nan"))
-    check_choice("dtype", dtype, ("float32", "float16"))
-    network = as_model(model)
-    array, spec = understand_cube(cube, bands=bands, dates=dates)
-    valid = check_mask(mask, array, spec)
-    for note in spec.notes:
-        warn(note)
-    if input_prep == "resize":
-        array, spec, valid = resized(array, spec, valid, check_whole("image_size", image_size))
-        tile_size = max(spec.shape)
+def prepare(cube: Cube, asked: Arguments) -> Prepared:
+    """Understand a cube and what is asked of `embed`, whose arguments are explained there."""
+    check_choices(asked, get_args(Mode))
+    model = as_model(asked.model)
+    array, spec, mask = _understand(cube, asked)
+    tile_size = max(spec.shape) if asked.input_prep == "resize" else asked.tile_size
     settings = find_settings(
-        spec, mode, pooling, pool_from, patch_size, tile_size, overlap, input_prep, dtype
+        spec,
+        asked.mode,
+        asked.pooling,
+        asked.pool_from,
+        asked.patch_size,
+        tile_size,
+        asked.overlap,
+        asked.input_prep,
+        asked.dtype,
     )
-    shapes, shares = None, None
-    if geometry is None and geometry_crs is not None:
-        raise OptionError("geometry_crs= is the CRS of geometry=, which is not given")
-    if geometry is not None:
-        if mode != "pooled":
-            raise OptionError(f'geometry= goes with mode="pooled", not mode={mode!r}')
-        shapes = as_geometries(geometry, spec.geobox, geometry_crs, outside)
-        cells = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
-        shares = find_shares(shapes.shapes, cells, spec.geobox)
-    groups, moments = find_frames(spec, frames, period, frame_date)
+    shapes, shares = _find_geometries(asked, spec, settings)
+    groups, moments = find_frames(spec, asked.frames, asked.period, asked.frame_date)
     groups, used = without_unused(groups, len(spec.dates))
-    by_tile = isinstance(normalize, str) and normalize == "tile_zscore"
-    if settings.overlap and by_tile:
-        raise OptionError(
-            'normalize="tile_zscore" needs overlap=0: overlapping tiles would each want other '
-            "values of the pixels they share."
-        )
-    network = network.pinned()
-    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    values, seen = as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily)
-    how, given = _normalization(normalize)
-    work = working_chunks(
-        values.chunks[2:],
-        _chunk_unit(settings, how),
-        len(spec.dates if used is None else used),
-        _bytes_per_pixel(settings, network),
-        _longest_chunk(values, settings, lazily, shapes is not None),
-    )
-    rows, columns = (
-        ChunkedAxis(axis=axis, chunks=sizes)
-        for axis, sizes in zip((settings.rows, settings.columns), work, strict=True)
-    )
-    job = Job(
-        mode=settings.map_mode,
-        rows=rows,
-        columns=columns,
-        patch_size=settings.patch_size,
-        chunk=ChunkSpec(
-            model=network,
-            patch=settings.rows.patch,
-            gsd=spec.gsd,
-            day_of_year=tuple(day_of_year(moments).tolist()),
-            nodata=spec.nodata,
-            normalization=how,
-            groups=groups,
-            tile=settings.tile_size if how.kind == "tile_zscore" else None,
-            sub_patches=settings.map_mode == "grid",
-            dtype="float32" if settings.mode == "pooled" else settings.dtype,
-        ),
-    )
+    how, given = _normalization(asked.normalize, settings)
+    lazily = spec.chunked or (mask is not None and mask.chunks is not None)
+    values = as_dask(canonical(array, spec), lazily)
+    chunk = find_chunk(spec, settings, model.pinned(), how, groups, moments)
+    longest = _longest_chunk(values, settings, lazily, shapes is not None)
+    dates = len(spec.dates if used is None else used)
+    job = find_job(settings, chunk, values.chunks[2:], dates, longest)
     return Prepared(
         array=array,
         spec=spec,
         settings=settings,
         job=job,
         values=values,
-        mask=seen,
+        mask=as_mask(mask, spec, lazily),
         given=given,
         geometries=shapes,
         shares=shares,
-        selection=ALL
-        if shares is None
-        else select(shares.cells, rows, columns, whole_tiles=job.mode == "tile"),
+        selection=ALL if shares is None else _find_selection(shares, job),
         moments=moments,
-        frames=frames,
-        frame_date=frame_date,
+        frames=asked.frames,
+        frame_date=asked.frame_date,
         used=used,
-        input_prep=input_prep,
+        input_prep=asked.input_prep,
         lazily=lazily,
     )
+
+
+def _understand(cube: Cube, asked: Arguments) -> tuple[xr.DataArray, CubeSpec, xr.DataArray | None]:
+    """Cube, what it is, and its mask: squeezed into one tile where that is asked for."""
+    array, spec = understand_cube(cube, bands=asked.bands, dates=asked.dates)
+    mask = check_mask(asked.mask, array, spec)
+    for note in spec.notes:
+        warn(note)
+    if asked.input_prep == "resize":
+        return resized(array, spec, mask, check_whole("image_size", asked.image_size))
+    return array, spec, mask
+
+
+def _find_geometries(
+    asked: Arguments, spec: CubeSpec, settings: Settings
+) -> tuple[Geometries | None, Shares | None]:
+    """Geometries to pool over, and which cells they touch."""
+    if asked.geometry is None:
+        if asked.geometry_crs is not None:
+            raise OptionError("geometry_crs= is the CRS of geometry=, which is not given")
+        return None, None
+    if asked.mode != "pooled":
+        raise OptionError(f'geometry= goes with mode="pooled", not mode={asked.mode!r}')
+    shapes = as_geometries(asked.geometry, spec.geobox, asked.geometry_crs, asked.outside)
+    cells = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
+    return shapes, find_shares(shapes.shapes, cells, spec.geobox)
+
+
+def _find_selection(shares: Shares, job: Job) -> Selection:
+    """Find what of the map geometries need."""
+    return select(shares.cells, job.rows, job.columns, whole_tiles=job.mode == "tile")
 
 
 def as_dask(values: Any, lazily: bool) -> da.Array:
@@ -334,7 +296,9 @@ def as_mask(mask: xr.DataArray | None, spec: CubeSpec, lazily: bool) -> da.Array
     return as_dask(data if spec.time_dim is not None else data[None], lazily)
 
 
-def _normalization(normalize: str | xr.Dataset) -> tuple[Normalization, da.Array | None]:
+def _normalization(
+    normalize: str | xr.Dataset, settings: Settings
+) -> tuple[Normalization, da.Array | None]:
     """How to normalise, and statistics where lazy ones were given."""
     if isinstance(normalize, xr.Dataset):
         mean, std = check_stats(normalize)
@@ -343,6 +307,11 @@ def _normalization(normalize: str | xr.Dataset) -> tuple[Normalization, da.Array
             return numbers, None
         stats = rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
         return Normalization(kind="stats", name="band_stats", fixed=True), stats
+    if settings.overlap and isinstance(normalize, str) and normalize == "tile_zscore":
+        raise OptionError(
+            'normalize="tile_zscore" needs overlap=0: overlapping tiles would each want other '
+            "values of the pixels they share."
+        )
     if not (isinstance(normalize, str) and normalize == "zscore"):
         return fixed_normalization(normalize), None
     return Normalization(kind="stats", name="zscore"), None
@@ -353,21 +322,8 @@ def in_slabs(values: da.Array, lazily: bool) -> da.Array:
     return values if lazily else rechunk(values, {2: EAGER_CHUNK})
 
 
-def _chunk_unit(settings: Settings, how: Normalization) -> int:
-    """Give what chunks are multiples of, in pixels: whole tiles, strides or patches."""
-    if how.kind == "tile_zscore":
-        return settings.tile_size
-    stride = settings.rows.stride if settings.map_mode == "tile" else 1
-    return stride * settings.rows.patch
-
-
 def _longest_chunk(values: da.Array, settings: Settings, lazily: bool, sparse: bool) -> int | None:
     """Give the pixels that a chunk at work may be long: for geometries, no more than is read."""
     if not lazily:
         return EAGER_CHUNK
     return max(settings.tile_size, *map(max, values.chunks[2:])) if sparse else None
-
-
-def _bytes_per_pixel(settings: Settings, model: Model) -> float:
-    width = 4 * model.config.width
-    return width if settings.map_mode == "grid" else width / settings.rows.patch**2

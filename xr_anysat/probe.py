@@ -19,10 +19,12 @@ from .cube.spec import CubeSpec, canonical, north_up
 from .embed import embed
 from .errors import OptionError
 from .extras import require
+from .graph.progress import progress_bar, task_bar
 from .modelspec import Model, as_model
 from .prepare import Cube, understand_cube
 from .sentinel2 import BANDS
 from .summaries import valid_dates as count_valid_dates
+from .tables import count_text
 
 __all__ = ["Samples", "draw_samples", "probe", "probe_text", "score"]
 
@@ -72,6 +74,7 @@ def probe(
     block: int = 16,
     folds: int = 5,
     seed: int = 0,
+    progress: bool | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Compare embeddings with raw bands by what simple classifiers make of them.
@@ -93,13 +96,15 @@ def probe(
     layouts : tuple of bool
         Values of ``Model(flash_layout=)`` to compare.
     pixels : int
-        At most so many, drawn evenly from the classes.
+        Number of labelled pixels at most, drawn evenly from the classes.
     block : int
         Pixels of a side of a square in space.
     folds : int
         Shares that the squares are put into.
     seed : int
         Of the drawing.
+    progress : bool, optional
+        Show progress bars. Default: where someone may be looking.
     **options
         As in `embed`, for ``mode="grid"``.
 
@@ -128,19 +133,23 @@ def probe(
         array, spec, labels, options.get("mask"), pixels=pixels, block=block, folds=folds, seed=seed
     )
     network = as_model(model)
-    rows = {
-        name: score(values, samples, seed)
-        for name, values in _raw(array, spec, samples, options.get("mask")).items()
-    }
+    with task_bar(progress, "reading bands"):
+        features = dict(_raw(array, spec, samples, options.get("mask")))
     for layout in layouts:
         chosen = replace(network, flash_layout=layout)
-        vectors = _vectors(embed(cube, "grid", model=chosen, **options), samples)
+        embedding = embed(cube, "grid", model=chosen, progress=progress, **options)
+        with task_bar(progress, "embedding"):  # of a lazy cube; one in memory has had its own
+            vectors = _vectors(embedding, samples)
+        kind = "flash layout" if layout else "standard"
         context, local = np.split(vectors, 2, axis=1)
-        own, name = f"AnySat {network.size}: local", "flash layout" if layout else "standard"
-        if own not in rows:  # attention between patches has no part in it
-            rows[own] = score(local, samples, seed)
-        rows[f"AnySat {network.size}, {name}: context"] = score(context, samples, seed)
-        rows[f"AnySat {network.size}, {name}: both"] = score(vectors, samples, seed)
+        own = f"AnySat {network.size}: local"
+        features.setdefault(own, local)  # attention between patches has no part in it
+        features[f"AnySat {network.size}, {kind}: context"] = context
+        features[f"AnySat {network.size}, {kind}: both"] = vectors
+    rows = {}
+    with progress_bar(progress, "scoring", "fold", len(features) * samples.folds, 0) as bar:
+        for name, values in features.items():
+            rows[name] = score(values, samples, seed, bar)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.attrs = {
         "weights": network.source.description,
@@ -194,8 +203,9 @@ def draw_samples(
         chosen.append(rng.choice(places, count, replace=False))
     if len(kept) < 2:
         raise OptionError(
-            f"labels have {len(kept)} classes with {LEAST} valid pixels in two squares of "
-            f"{block} pixels or more; a probe needs two. Give more labels, or a smaller block."
+            f"labels have {count_text(len(kept), 'class', 'classes')} with {LEAST} valid pixels in "
+            f"two squares of {block} pixels or more; a probe needs two. Give more labels, or a "
+            "smaller block."
         )
     taken = np.sort(np.concatenate(chosen))
     number = len(np.unique(blocks[taken]))
@@ -284,7 +294,7 @@ def _vectors(embedding: xr.DataArray, samples: Samples) -> Array:
     return np.asarray(embedding.isel(where).transpose("n", "feature").values)
 
 
-def score(values: Array, samples: Samples, seed: int = 0) -> dict[str, float]:
+def score(values: Array, samples: Samples, seed: int = 0, bar: Any = None) -> dict[str, float]:
     """Cross-validate both classifiers on some features.
 
     Parameters
@@ -295,6 +305,8 @@ def score(values: Array, samples: Samples, seed: int = 0) -> dict[str, float]:
         Their labels and blocks.
     seed
         Of the sharing out of blocks.
+    bar
+        Told of every fold.
 
     Returns
     -------
@@ -318,6 +330,8 @@ def score(values: Array, samples: Samples, seed: int = 0) -> dict[str, float]:
     cut = StratifiedGroupKFold(samples.folds, shuffle=True, random_state=seed)
     found: dict[str, list[float]] = {name: [] for name in kinds}
     for train, test in cut.split(values, samples.labels, samples.blocks):
+        if bar is not None:
+            bar.update(1)
         if len(np.unique(samples.labels[train])) < 2 or not len(test):
             continue
         for name, make in kinds.items():

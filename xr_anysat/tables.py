@@ -7,6 +7,7 @@ from html import escape
 __all__ = [
     "amount_text",
     "bytes_text",
+    "count_text",
     "duration_text",
     "html_list",
     "html_table",
@@ -57,6 +58,11 @@ def html_list(items: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
+def count_text(number: int, one: str, many: str | None = None) -> str:
+    """Count things in words, one or many: 1 block, 4,000 blocks."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def bytes_text(number: float) -> str:
     """Bytes in the unit that suits them, three digits."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -80,7 +86,8 @@ def duration_text(seconds: float) -> str:
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} seconds"
+    text = f"{seconds:.2g}"
+    return f"{text} second{'s' * (text != '1')}"
 
 
 def sizes_text(sizes: Sequence[int]) -> str:

@@ -20,7 +20,7 @@ def check_folder(path: Path) -> Path:
     """
     target = path.absolute()
     if not target.parent.is_dir():
-        raise StoreError(f"{target.parent} is no folder; make it first: mkdir(parents=True).")
+        raise StoreError(f"{target.parent} is no folder; make it first.")
     return target
 
 

@@ -25,7 +25,7 @@ from xr_anysat.unread import is_unread, unread
 
 from .doubts import date_doubts, offset_doubts, value_doubts
 from .report import Check
-from .values import Sample, take_sample
+from .values import ValueSummary, summarize_values
 from .windows import SIDE
 
 __all__ = ["check"]
@@ -94,30 +94,30 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     bands = _chosen(labels, found, given)
     stacked = any(source is not array for source in labels.values())
     sources = [labels[label] for label in bands.values()] if stacked and bands else [array]
-    prepared, made, seen = None, None, None
+    prepared, made, summary = None, None, None
     if not faults:
         prepared, told = _prepare(cube, mode, options, faults)
         doubts += told
     if prepared is not None:
         made = plan_of(prepared)
         if sample:
-            seen = _sample(source, prepared, found, asked, faults)
+            summary = _summarize(source, prepared, found, asked, faults)
     grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
     nodata = declared_missing(array)
     doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
     how = asked["normalize"] if isinstance(asked["normalize"], str) else "stats"
     masked = asked["mask"] is not None
-    masked |= seen is not None  # then fill values are looked for
+    masked |= summary is not None  # then fill values are looked for
     doubts += value_doubts(array, sources, nodata, masked=masked, normalize=how)
-    darkest = None if seen is None else _by_date(seen, len(found.moments))
-    scale = "" if seen is None else seen.scale
+    darkest = None if summary is None else _by_date(summary, len(found.moments))
+    scale = "" if summary is None else summary.scale
     doubts += offset_doubts(array, sources, found.moments, how, darkest, scale)
-    doubts += [] if seen is None else seen.doubts
+    doubts += [] if summary is None else summary.doubts
     return Check(
         faults=tuple(faults),
         doubts=tuple(dict.fromkeys(doubts)),
         advice=(_LATER,)
-        if sample and seen is None
+        if sample and summary is None
         else tuple(_advice(array, made, shape["nbytes"])),
         **shape,
         in_memory=array.chunks is None and not is_unread(source),
@@ -128,7 +128,7 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         nodata=nodata,
         plan=made,
         recutting=_recutting(array, made) if asked["input_prep"] == "tile" else None,
-        sample=seen,
+        sample=summary,
     )
 
 
@@ -150,9 +150,9 @@ def _prepare(
     return prepared, [str(w.message) for w in ours]
 
 
-def _sample(
+def _summarize(
     cube: Cube, prepared: Prepared, found: Findings, asked: dict[str, Any], faults: list[str]
-) -> Sample | None:
+) -> ValueSummary | None:
     """Look at some values, unless that is a fault; those of a file are read window by window."""
     if is_unread(cube) and found.grid is not None:
         pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
@@ -160,17 +160,17 @@ def _sample(
     array, spec = understand_cube(cube, bands=asked["bands"], dates=asked["dates"])
     mask = check_mask(asked["mask"], array, spec)
     try:
-        seen = take_sample(array, spec, mask, prepared.job.chunk.normalization)
+        summary = summarize_values(array, spec, mask, prepared.job.chunk.normalization)
     except CubeError as error:
         faults += error.faults
         return None
-    faults += seen.faults
-    return seen
+    faults += summary.faults
+    return summary
 
 
-def _by_date(sample: Sample, count: int) -> list[float]:
+def _by_date(summary: ValueSummary, count: int) -> list[float]:
     """Darkest values of all dates, NaN for those that were not looked at."""
-    known = dict(zip(sample.dates, sample.darkest, strict=True))
+    known = dict(zip(summary.dates, summary.darkest, strict=True))
     return [known.get(date, math.nan) for date in range(count)]
 
 

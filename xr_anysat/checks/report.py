@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from xr_anysat.plans.plan import Plan
 from xr_anysat.sentinel2 import BANDS, band_of
-from xr_anysat.tables import bytes_text, html_list, html_table, text_list, text_table
+from xr_anysat.tables import bytes_text, count_text, html_list, html_table, text_list, text_table
 
-from .values import Sample
+from .values import ValueSummary
 
 __all__ = ["Check"]
 
@@ -94,7 +94,7 @@ class Check:
     nodata: tuple[float, ...] = ()
     plan: Plan | None = None
     recutting: tuple[int, int] | None = None
-    sample: Sample | None = None
+    sample: ValueSummary | None = None
 
     @property
     def ok(self) -> bool:
@@ -120,11 +120,14 @@ class Check:
             known = dict(self.plan.rows())
             rows += [(name, known[name]) for name in _FROM_PLAN if name in known]
         if self.recutting is not None:
-            uses, parts = (f"{number:,}" for number in self.recutting)
-            text = f"a block goes into up to {uses} chunks at work, made of up to {parts} blocks"
+            uses, parts = self.recutting
+            text = (
+                f"a block goes into up to {count_text(uses, 'chunk')} at work, made of up to "
+                f"{count_text(parts, 'block')}"
+            )
             rows.append(("re-cutting", text))
         if self.sample is not None:
-            rows += list(_sample_rows(self.sample, len(self.dates)))
+            rows += list(_summary_rows(self.sample, len(self.dates)))
         return rows
 
     def __repr__(self) -> str:
@@ -145,8 +148,8 @@ class Check:
 
     def _verdict(self) -> str:
         faults, doubts = len(self.faults), len(self.doubts)
-        found = f"{faults} fault{'s' * (faults != 1)}" if faults else "ready to embed"
-        return f"{found}, {doubts} doubt{'s' * (doubts != 1)}" if doubts else found
+        found = count_text(faults, "fault") if faults else "ready to embed"
+        return f"{found}, {count_text(doubts, 'doubt')}" if doubts else found
 
 
 def _cube_text(check: Check) -> str:
@@ -154,6 +157,8 @@ def _cube_text(check: Check) -> str:
     size = f"({shape}) {check.dtype}, {bytes_text(check.nbytes)}"
     if check.blocks is None:
         return f"{size} {'in memory' if check.in_memory else 'in a file, not read yet'}"
+    if check.blocks == 1:
+        return f"{size} in 1 block"
     each = bytes_text(check.nbytes / max(check.blocks, 1))
     return f"{size} in {check.blocks:,} blocks of {each} on average"
 
@@ -217,7 +222,7 @@ def _dates_text(dates: Sequence[str]) -> str:
     first, last = ordered[[0, -1]].astype("M8[D]")
     days = np.diff(ordered) / np.timedelta64(1, "D")
     middle, most = (f"{round(float(number), 1):g}" for number in (np.median(days), days.max()))
-    apart = f"{middle} days apart (median), {most} at the most"
+    apart = f"{middle} day{'s' * (middle != '1')} apart (median), {most} at the most"
     turned = "" if (ordered == moments).all() else "; not in order, which does not matter"
     return f"{len(dates)} from {first} to {last}, {apart}{turned}"
 
@@ -229,31 +234,31 @@ def _missing_text(check: Check) -> str:
     return " and ".join(named) if named else "none"
 
 
-def _sample_rows(sample: Sample, dates: int) -> Iterator[tuple[str, str]]:
+def _summary_rows(summary: ValueSummary, dates: int) -> Iterator[tuple[str, str]]:
     read = "in memory"
-    if sample.blocks:
-        read = f"{sample.blocks:,} blocks ({bytes_text(sample.nbytes)}) read"
-    sizes = {(bottom - top, right - left) for top, bottom, left, right in sample.windows}
+    if summary.blocks:
+        read = f"{count_text(summary.blocks, 'block')} ({bytes_text(summary.nbytes)}) read"
+    sizes = {(bottom - top, right - left) for top, bottom, left, right in summary.windows}
     height, width = max(sizes)
-    where = f"{len(sample.windows)} windows of {'up to ' * (len(sizes) > 1)}{height} x {width} px"
-    if len(sample.windows) == 1:
+    where = f"{len(summary.windows)} windows of {'up to ' * (len(sizes) > 1)}{height} x {width} px"
+    if len(summary.windows) == 1:
         where = f"{height} x {width} px"
-    yield "sample", f"{where}, {len(sample.dates)} of {dates} dates, {read}"
-    yield "", "".join(f"{band:>7}" for band in sample.quantiles)
+    yield "sample", f"{where}, {len(summary.dates)} of {count_text(dates, 'date')}, {read}"
+    yield "", "".join(f"{band:>7}" for band in summary.quantiles)
     for place, name in enumerate(("2 % are below", "50 % are below", "98 % are below")):
         yield (
             name,
-            "".join(f"{_number(numbers[place]):>7}" for numbers in sample.quantiles.values()),
+            "".join(f"{_number(numbers[place]):>7}" for numbers in summary.quantiles.values()),
         )
-    if sample.scale:
+    if summary.scale:
         how = {"DN": "DN (reflectance x 10000)", "reflectance": "reflectance (0..1)"}
-        yield "scale, by the values", how[sample.scale]
-    missing = np.array(sample.missing)
+        yield "scale, by the values", how[summary.scale]
+    missing = np.array(summary.missing)
     spread = f"{missing.min():.0%} to {missing.max():.0%} by date"
     gone = int((missing == 1).sum())
-    whole = f", {gone} date{'s' * (gone != 1)} wholly" if gone else ""
+    whole = f", {count_text(gone, 'date')} wholly" if gone else ""
     yield "missing, as seen", f"{missing.mean():.1%} of the pixel-dates, {spread}{whole}"
-    yield "never seen", f"{sample.never:.1%} of the pixels have no valid value among these dates"
+    yield "never seen", f"{summary.never:.1%} of the pixels have no valid value among these dates"
 
 
 def _number(value: float) -> str:

@@ -18,7 +18,7 @@ from xr_anysat.sentinel2 import BANDS
 
 from .windows import Windows, read_windows
 
-__all__ = ["Sample", "take_sample"]
+__all__ = ["ValueSummary", "summarize_values"]
 
 QUANTILES = (0.02, 0.5, 0.98)
 """Of each band: dark, middle and bright, the few strangest pixels aside."""
@@ -39,8 +39,8 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """What a sample of a cube's values shows.
+class ValueSummary:
+    """What some windows of a cube show.
 
     Parameters
     ----------
@@ -88,9 +88,9 @@ class Sample:
         return sum((b - a) * (d - c) for a, b, c, d in self.windows)
 
 
-def take_sample(
+def summarize_values(
     array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None, how: Normalization | None
-) -> Sample:
+) -> ValueSummary:
     """Read a few windows of a cube, and say what they show.
 
     Parameters
@@ -111,7 +111,7 @@ def take_sample(
     values = np.concatenate([v.reshape(*v.shape[:2], -1) for v in read.values], axis=2)
     valid = np.concatenate([v.reshape(len(v), -1) for v in read.valid], axis=1)
     quantiles = np.array([_quantiles(values[:, band][valid]) for band in range(len(BANDS))])
-    return Sample(
+    return ValueSummary(
         windows=read.places,
         dates=read.dates,
         blocks=read.blocks,

@@ -11,7 +11,7 @@ import typer
 from xr_anysat._version import __version__
 
 from . import cubes
-from .common import reported, say
+from .common import as_command, say
 
 __all__ = ["app", "main"]
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 weights_app = typer.Typer(help="Fetch, convert and check weights.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 for command in (cubes.embed, cubes.check, cubes.plan, cubes.probe):
-    app.command(epilog=cubes.EXAMPLES[command.__name__])(command)
+    app.command(epilog=cubes.EXAMPLES[command.__name__])(as_command(command))
 
 
 def main() -> None:
@@ -49,10 +49,11 @@ def _root(
 
 
 @app.command()
+@as_command
 def demo(
     cube: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="A cube that xarray opens; default: a simulated landscape."),
+        str | None,
+        typer.Option(help="A cube that xarray opens; default: a simulated landscape."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo-output"),
     size: Annotated[str, typer.Option(help="Size of the network: base, small or tiny.")] = "base",
@@ -61,45 +62,47 @@ def demo(
     ] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the simulated landscape.")] = 0,
 ) -> None:
-    """Embed a cube and write a Zarr store and a picture of it."""
-    with reported():
-        from .demo import run_demo
+    """Embed a cube, and write a Zarr store and a picture of it (needs the extra plot)."""
+    from .demo import run_demo
 
-        run_demo(out, cube=cube, size=size, pixels=pixels, seed=seed, say=say)
+    run_demo(out, cube=cube, size=size, pixels=pixels, seed=seed, say=say)
 
 
 @weights_app.command()
+@as_command
 def fetch() -> None:
     """Download the published weights (504 MB) and make them ready."""
-    with reported():
-        from xr_anysat.weights import files
+    from xr_anysat.weights import files
 
-        say(f"ready: {files.fetch()}")
+    say(f"ready: {files.fetch()}")
 
 
 @weights_app.command()
+@as_command
 def convert(
-    source: Annotated[Path, typer.Argument(help="A checkpoint, .pth or .safetensors.")],
-    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FROM", help="A checkpoint, .pth or .safetensors.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="TO", help="The .safetensors file to write.")],
 ) -> None:
     """Check a checkpoint and write it as safetensors."""
-    with reported():
-        from xr_anysat.weights import files
+    from xr_anysat.weights import files
 
-        say(f"wrote {files.convert(source, target)}")
+    say(f"wrote {files.convert(source, target)}")
 
 
 @weights_app.command()
+@as_command
 def verify(
     path: Annotated[
-        Path | None, typer.Argument(help="A checkpoint; default: the published weights.")
+        Path | None,
+        typer.Argument(metavar="FILE", help="A checkpoint; default: the published weights."),
     ] = None,
 ) -> None:
     """Check every name, shape and value of a checkpoint."""
-    with reported():
-        from xr_anysat.weights import files
+    from xr_anysat.weights import files
 
-        report = files.verify(path)
-        say(str(report))
-        if not report.finite:
-            raise typer.Exit(1)
+    report = files.verify(path)
+    say(str(report))
+    if not report.finite:
+        raise typer.Exit(1)

@@ -25,8 +25,20 @@ __all__ = ["DemoReport", "run_demo"]
 
 RANDOM = "random:0"
 
+COLOURS = "colours: the first three principal components as red, green and blue"
+MEANING = "they show what is alike on this map, and have no fixed meaning"
+
 DATES = 12
 """Of the simulated landscape: one a month, so that the base size takes a minute on two cores."""
+
+UNTRAINED = "; the weights are random, so that nothing in it was learned"
+
+NO_WEIGHTS = (
+    "model: AnySat base with RANDOM weights. The published weights (504 MB) are not on this",
+    "       machine and could not be fetched. What follows is no pretrained embedding, and shows",
+    "       that everything works. To get the weights, or to see why they could not be fetched:",
+    "       xr-anysat weights fetch",
+)
 
 Say = Callable[[str], None]
 
@@ -43,7 +55,7 @@ class DemoReport:
 def run_demo(
     out: Path,
     *,
-    cube: Path | None = None,
+    cube: str | Path | None = None,
     size: str = "base",
     pixels: int = 128,
     seed: int = 0,
@@ -59,7 +71,7 @@ def run_demo(
     cube
         A file that xarray opens; default a simulated landscape.
     size
-        Size of the network. With published weights where they are cached or can be fetched
+        Size of the network. With the published weights where they are cached or can be fetched
         (base only), otherwise with random ones.
     pixels, seed
         Of the simulated landscape.
@@ -72,14 +84,18 @@ def run_demo(
         Where the file holds no cube that AnySat can embed.
     WeightsError
         Where ``XR_ANYSAT_WEIGHTS`` names weights that do not fit.
+    MissingExtraError
+        Without matplotlib or scikit-learn.
     """
+    figures = require("matplotlib.figure", "plot", "the demo")
+    require("sklearn", "plot", "the demo")
     data: xr.DataArray | xr.Dataset
     if cube is None:
         data = simulated_landscape((pixels, pixels), seed=seed, dates=DATES)
         name = f"simulated landscape, seed {seed}"
     else:
         with open_cube(str(cube), chunks=None) as opened:
-            data, name = opened, cube.name
+            data, name = opened, Path(cube).name
     array, spec = understand_cube(data)
     say(f"cube: {name}")
     say(_describe(spec))
@@ -94,18 +110,20 @@ def run_demo(
     picture = out / "embedding.png"
     source = model.source
     weights = "RANDOM weights, not pretrained" if untrained else f"weights {source.description}"
-    figure = require("matplotlib.figure", "plot", "demo").Figure((11, 6.2), layout="compressed")
+    figure = figures.Figure((11, 7), layout="compressed")
     plot(
         embedding,
         array,
         title=f"{name}: AnySat {size}, {weights}",
-        caption=f"{spec.dates[0][:10]} to {spec.dates[-1][:10]}, {len(spec.dates)} dates, "
-        f"GSD {spec.gsd} m, patches of {embedding.attrs['patch_size_m']:g} m",
+        caption=f"{_when(spec)}, GSD {spec.gsd} m, patches of "
+        f"{embedding.attrs['patch_size_m']:g} m\n{COLOURS};\n{MEANING}{UNTRAINED * untrained}",
         figure=figure,
     )
     figure.savefig(picture, dpi=110)
     say(f"wrote {store}")
     say(f"wrote {picture}")
+    say(f"      {COLOURS};")
+    say(f"      {MEANING}")
     return DemoReport(store=store, picture=picture, embedding=embedding)
 
 
@@ -113,14 +131,16 @@ def _describe(spec: CubeSpec) -> str:
     rows, columns = spec.shape
     crs = spec.geobox.crs
     place = f"EPSG:{crs.epsg}" if crs is not None and crs.epsg else "a CRS without an EPSG code"
-    return (
-        f"      {rows} x {columns} pixels of {spec.gsd} m, {len(spec.dates)} dates from "
-        f"{min(spec.dates)[:10]} to {max(spec.dates)[:10]}, {place}"
-    )
+    return f"      {rows} x {columns} pixels of {spec.gsd} m, {_when(spec)}, {place}"
+
+
+def _when(spec: CubeSpec) -> str:
+    first, last = (edge(spec.dates)[:10] for edge in (min, max))
+    return first if first == last else f"{len(spec.dates)} dates from {first} to {last}"
 
 
 def _model(size: str, say: Say) -> Model:
-    """Take the published weights if they can be had, else random ones, and say so."""
+    """Take the published weights if they are there or can be fetched, else random ones."""
     if size != "base" and not os.environ.get("XR_ANYSAT_WEIGHTS"):
         say(f"model: AnySat {size} with RANDOM weights (only base weights are published)")
         return Model(size, weights=RANDOM)
@@ -128,10 +148,9 @@ def _model(size: str, say: Say) -> Model:
     if model.source.kind == "hub":
         try:
             fetch()
-        except WeightsError as error:
-            say("model: AnySat base. The published weights are not at hand:")
-            say(f"       {str(error).splitlines()[0]}")
-            say("       Going on with RANDOM weights: the result is no pretrained embedding.")
+        except WeightsError:
+            for line in NO_WEIGHTS:
+                say(line)
             return Model(size, weights=RANDOM)
     say(f"model: AnySat {size}, weights {model.source.description}")
     return model

@@ -3,12 +3,13 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from xr_anysat.embed import embed
+from xr_anysat.embed import embed, prepare_as_embed
 from xr_anysat.errors import CubeError, OptionError
 from xr_anysat.extras import require
 from xr_anysat.graph.progress import task_bar
@@ -16,13 +17,17 @@ from xr_anysat.results.export import encode_geometry, to_geodataframe
 from xr_anysat.results.raster import to_raster
 from xr_anysat.stores.store import to_zarr
 from xr_anysat.targets import check_folder, file_beside
+from xr_anysat.weights.files import fetch
 
 __all__ = [
+    "fetch_missing",
     "open_cube",
+    "open_geometries",
     "open_labels",
     "open_mask",
     "open_stats",
     "output_format",
+    "require_apart",
     "write_embedding",
 ]
 
@@ -45,6 +50,7 @@ def open_cube(
     variable: str | None = None,
     chunks: int | None = 512,
     without: str | None = None,
+    nodata: float | None = None,
 ) -> xr.DataArray | xr.Dataset:
     """Open a cube that xarray opens: Zarr, NetCDF, GeoTIFF, or what its other engines read.
 
@@ -60,6 +66,8 @@ def open_cube(
         all of it into memory.
     without
         A variable that is no band.
+    nodata
+        A value that stands for missing, besides those that the file declares.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def open_cube(
     dataset = _open(path, lazily=chunks is not None)
     with _closed_on_error(dataset):
         found = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
-        return _ready(found, dataset, chunks)
+        return _ready(_declared(found, nodata), dataset, chunks)
 
 
 def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
@@ -110,6 +118,23 @@ def open_stats(normalize: str) -> str | xr.Dataset:
         raise OptionError(f"--normalize: {error}") from error
 
 
+def open_geometries(path: Path) -> Any:
+    """Read a file of geometries as a GeoDataFrame.
+
+    Raises
+    ------
+    OptionError
+        Where it cannot be read.
+    MissingExtraError
+        Without geopandas.
+    """
+    geopandas = require("geopandas", "vector", "--geometry")
+    try:
+        return geopandas.read_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OptionError(f"{path} cannot be read by geopandas: {error}") from error
+
+
 def open_labels(path: str, labels: str) -> xr.DataArray:
     """Take a variable of a cube's file, or a raster beside it, as classes.
 
@@ -139,9 +164,21 @@ def _open(path: str, *, lazily: bool) -> xr.Dataset:
     try:
         with warnings.catch_warnings():  # of xarray, that metadata might be consolidated
             warnings.filterwarnings("ignore", ".*consolidated metadata", RuntimeWarning)
-            return xr.open_dataset(path, decode_coords="all", chunks={} if lazily else None)
+            opened = xr.open_dataset(path, decode_coords="all", chunks={} if lazily else None)
     except (OSError, ValueError, ImportError) as error:
+        if path.lower().endswith(".nc"):
+            _require_netcdf(f"reading {path}")
         raise CubeError([f"{path} cannot be opened by xarray: {error}"]) from error
+    # A CRS that no variable refers to is no band.
+    scalars = opened.set_coords([name for name in opened.data_vars if not opened[name].ndim])
+    scalars.set_close(opened.close)
+    return scalars
+
+
+def _require_netcdf(call: str) -> None:
+    """Make sure that one of the packages is there that read and write NetCDF 4."""
+    if not (find_spec("h5netcdf") and find_spec("h5py")):
+        require("netCDF4", "io", call)
 
 
 def _names(dataset: xr.Dataset) -> list[str]:
@@ -160,6 +197,15 @@ def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArra
     if len(stacked) > 1:
         raise CubeError([f"{path} has several cubes, {stacked}: choose one with --variable"])
     return dataset
+
+
+def _declared(found: Any, nodata: float | None) -> Any:
+    """Declare a value as missing, for all bands."""
+    if nodata is None:
+        return found
+    if isinstance(found, xr.DataArray):
+        return found.assign_attrs(nodata=nodata)
+    return found.assign({n: band.assign_attrs(nodata=nodata) for n, band in found.items()})
 
 
 def _ready(found: Any, dataset: xr.Dataset, side: int | None) -> Any:
@@ -205,6 +251,33 @@ def output_format(path: str) -> str:
     return FORMATS[suffix]
 
 
+def require_apart(target: str, *sources: str) -> None:
+    """Make sure that what is written replaces nothing that is read.
+
+    Raises
+    ------
+    OptionError
+        Where it is the same file or store, or one around it.
+    """
+    place = Path(target).resolve()
+    for source in filter(None, sources):
+        found = Path(source).resolve()
+        if place == found or place in found.parents:
+            raise OptionError(f"{target} is what is read: give OUT a name of its own")
+
+
+def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[str, Any]) -> None:
+    """Fetch published weights that this machine lacks, once it is clear that they are needed.
+
+    All is computed on this machine: that there are no weights is better known before the cube is
+    read than after, and that the request is wrong, before 504 MB are fetched.
+    """
+    source = options["model"].source
+    if source.kind == "hub" and source.digest is None:
+        prepare_as_embed(cube, mode, options)
+        fetch()
+
+
 def write_embedding(
     cube: xr.DataArray | xr.Dataset,
     target: str,
@@ -234,10 +307,12 @@ def write_embedding(
     kind, pooled = output_format(target), mode == "pooled"
     vectors = "geometry" in options
     if kind == "zarr" and not pooled:
+        fetch_missing(cube, mode, options)
         return str(
             to_zarr(cube, target, mode, overwrite=overwrite, progress=progress, **packed, **options)  # type: ignore[arg-type]
         )
     _check_target(kind, Path(target), pooled, vectors, overwrite, options.get("dtype"))
+    fetch_missing(cube, mode, options)
     result = embed(cube, mode, progress=progress, **options)  # type: ignore[arg-type]
     beside = file_beside(Path(target), store=kind == "zarr")
     with task_bar(progress, "embedding"), beside as place:
@@ -266,6 +341,8 @@ def _check_target(
         require("pyarrow", "vector", ".parquet")
     if kind == "netcdf" and dtype == "float16":
         raise OptionError("NetCDF knows no float16: write float32, or a .zarr")
+    if kind == "netcdf":
+        _require_netcdf("writing .nc")
     check_folder(target)
     if not target.exists():
         return

@@ -198,7 +198,7 @@ def engine_of(model: Model) -> Engine:
     OptionError
         Where the process has no such device.
     WeightsError
-        Where the weights are not to be had.
+        Where the weights are missing.
     """
     device = resolved_device(model)
     precision = resolved_precision(model, device)
@@ -232,8 +232,8 @@ def resolved_device(model: Model) -> "torch.device":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise OptionError(
-            f"device={model.device!r} is not to be had in this process "
-            f"({str(error).splitlines()[0]}); leave it out to take what there is."
+            f"device={model.device!r} is not available in this process "
+            f"({str(error).splitlines()[0]}); leave it out to use what there is."
         ) from None
     return device
 

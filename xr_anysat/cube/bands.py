@@ -38,7 +38,7 @@ def find_band_dim(
     labels = band_labels(cube, dim)
     if not labels:
         faults.append(
-            f"the {cube.sizes[dim]} bands along {dim!r} have no names; label them: "
+            f"the bands along {dim!r} ({cube.sizes[dim]}) have no names; label them: "
             f'cube.assign_coords({dim}=["B02", "B03", ...]).'
         )
         return dim, []

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from xr_anysat.tables import count_text
+
 __all__ = ["LAST_DAY", "TIME_NAMES", "Frames", "day_of_year", "find_periods", "parse_dates"]
 
 LAST_DAY = 364
@@ -87,8 +89,8 @@ def parse_dates(
         return np.zeros(0, dtype="M8[s]")
     if len(moments) != size:
         faults.append(
-            f"{source} has {len(moments)} dates, but the cube has {size}; give one for each, in "
-            'the cube\'s order: dates=["2021-04-03", ...].'
+            f"{source} has {count_text(len(moments), 'date')}, but the cube has {size}; give one "
+            'for each, in the cube\'s order: dates=["2021-04-03", ...].'
         )
     missing = np.flatnonzero(np.isnat(moments)).tolist()
     if missing:

@@ -193,7 +193,8 @@ def _label(scene: Scene, cube: Any, land: Any, geobox: GeoBox) -> xr.DataArray:
         dims=DIMS,
         coords={
             "time": ("time", times, {"long_name": "time of the simulated pass, UTC"}),
-            "band": ("band", np.array(BANDS)),
+            # text of any length, which Zarr 3 has a specification for
+            "band": ("band", np.array(BANDS, dtype=object)),
             **spatial,
             "cloud_cover": ("time", covers, cloud_attrs),
             "relative_orbit": ("time", orbits),

@@ -3,10 +3,20 @@
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+import numpy.typing as npt
+
+from xr_anysat.arguments import Settings
 from xr_anysat.compute.inference import ChunkSpec
+from xr_anysat.compute.normalize import Normalization
+from xr_anysat.cube.dates import day_of_year
+from xr_anysat.cube.spec import CubeSpec
+from xr_anysat.modelspec import Model
 from xr_anysat.tiling import ChunkedAxis, Part
 
-__all__ = ["Job", "JobPart"]
+from .chunking import working_chunks
+
+__all__ = ["Job", "JobPart", "find_chunk", "find_job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +94,87 @@ class JobPart:
     def at(self, row: int, column: int) -> tuple[int, int]:
         """Where a chunk lies in the array of this part."""
         return row - self.rows.result[0], column - self.columns.result[0]
+
+
+def find_chunk(
+    spec: CubeSpec,
+    settings: Settings,
+    model: Model,
+    how: Normalization,
+    groups: tuple[tuple[int, ...], ...] | None,
+    moments: npt.NDArray[np.datetime64],
+) -> ChunkSpec:
+    """Say how pixels are encoded.
+
+    Parameters
+    ----------
+    spec, settings
+        The cube, and its patches and tiles.
+    model
+        The network, its weights found.
+    how
+        Normalisation.
+    groups, moments
+        Positions of the dates of each composite, if any, and the date of each image.
+    """
+    return ChunkSpec(
+        model=model,
+        patch=settings.rows.patch,
+        gsd=spec.gsd,
+        day_of_year=tuple(day_of_year(moments).tolist()),
+        nodata=spec.nodata,
+        normalization=how,
+        groups=groups,
+        tile=settings.tile_size if how.kind == "tile_zscore" else None,
+        sub_patches=settings.map_mode == "grid",
+        dtype="float32" if settings.mode == "pooled" else settings.dtype,
+    )
+
+
+def find_job(
+    settings: Settings,
+    chunk: ChunkSpec,
+    sizes: tuple[tuple[int, ...], ...],
+    dates: int,
+    longest: int | None,
+) -> Job:
+    """Cut an embedding into chunks at work.
+
+    Parameters
+    ----------
+    settings, chunk
+        Patches and tiles, and how pixels are encoded.
+    sizes
+        The cube's own chunks, along y and x.
+    dates
+        Images of the cube that are read.
+    longest
+        Pixels that a chunk at work may be long, if that is limited.
+    """
+    work = working_chunks(
+        sizes, _chunk_unit(settings, chunk), dates, _bytes_per_pixel(settings, chunk), longest
+    )
+    rows, columns = (
+        ChunkedAxis(axis=axis, chunks=lengths)
+        for axis, lengths in zip((settings.rows, settings.columns), work, strict=True)
+    )
+    return Job(
+        mode=settings.map_mode,
+        rows=rows,
+        columns=columns,
+        patch_size=settings.patch_size,
+        chunk=chunk,
+    )
+
+
+def _chunk_unit(settings: Settings, chunk: ChunkSpec) -> int:
+    """Give what chunks are multiples of, in pixels: whole tiles, strides or patches."""
+    if chunk.tile is not None:
+        return chunk.tile
+    stride = settings.rows.stride if settings.map_mode == "tile" else 1
+    return stride * chunk.patch
+
+
+def _bytes_per_pixel(settings: Settings, chunk: ChunkSpec) -> float:
+    width = 4 * chunk.model.config.width
+    return width if chunk.sub_patches else width / chunk.patch**2

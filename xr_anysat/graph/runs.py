@@ -60,7 +60,7 @@ class Stop(Exception):
     failed
         What.
     keys
-        Results that cannot be had without it.
+        Results that cannot be computed without it.
     """
 
     def __init__(self, failed: Failed, keys: Iterable[Any]) -> None:

@@ -66,7 +66,7 @@ image.change.emit()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explorer:
-    """A page to click on; a notebook shows it by itself.
+    """An interactive page, to be clicked on; a notebook shows it by itself.
 
     Parameters
     ----------

@@ -12,13 +12,18 @@ from xr_anysat.arguments import check_whole
 from xr_anysat.embed import prepare_as_embed
 from xr_anysat.prepare import Cube, Prepared
 from xr_anysat.results.labels import result_geobox
+from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
+from xr_anysat.stores.regions import RegionGrid
+from xr_anysat.stores.sample import sampled_patches
 from xr_anysat.tables import (
     amount_text,
     bytes_text,
+    count_text,
     duration_text,
     html_list,
     html_table,
     sizes_text,
+    text_list,
     text_table,
 )
 from xr_anysat.unread import unread
@@ -34,25 +39,31 @@ _MANY_BLOCKS = 1_000_000
 _LARGE_BYTES = 100 * 10**9
 """More than most disks and memories spare without a second thought."""
 
+_MUCH_SAMPLED = 0.05
+"""Share of a map's patches: what is embedded twice below it goes unnoticed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `embed` would do with the same arguments, for one worker that works alone.
+    """What `embed` or `to_zarr` would do with the same arguments, in one worker that works alone.
 
     Parameters
     ----------
     mode
         As asked for.
     dims
-        Sizes of the result by dimension.
+        Sizes of the result by dimension; with `quantize` or `reduce`, of what is stored.
     dtype
-        Of the result.
+        Of the same.
     nbytes
-        Of the result in memory; files are compressed.
+        Of the same in memory, or in files before these are compressed.
     dates
         Images that are embedded of each pixel.
     patches, tiles
         How many there are.
+    sampled
+        Patches that are embedded once more beforehand, for numbers of `quantize` and `reduce`
+        that are not given.
     tile_shape
         Patches of a complete tile.
     reads
@@ -62,14 +73,16 @@ class Plan:
     chunks
         The same as they are worked on, which are whole patches.
     chunks_out
-        Sizes of the chunks of the result, by its dimensions.
+        Sizes of the chunks of the result, by its dimensions; with `quantize` or `reduce`, of the
+        files that are written.
     multiply_adds
         By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
         The formula is that of `xr_anysat.plans.cost`.
     threads
         Of the worker, for which the memory is said.
     memory
-        Peak resident bytes of the worker while the result is written chunk by chunk.
+        Peak resident bytes of the worker while the result is written chunk by chunk; packing it
+        takes no more, because blocks are computed in full first.
     seconds
         Estimate of the worker's arithmetic, without reading and writing; None unless calibrated.
     advice
@@ -83,6 +96,7 @@ class Plan:
     dates: int
     patches: int
     tiles: int
+    sampled: int
     tile_shape: tuple[int, int]
     reads: int
     chunks_in: tuple[tuple[int, ...], tuple[int, ...]]
@@ -106,6 +120,7 @@ class Plan:
             f"{stage} {work / max(total, 1):.0%}" for stage, work in self.multiply_adds.items()
         )
         shape = ", ".join(f"{name}: {size}" for name, size in self.dims.items())
+        threads = count_text(self.threads, "thread")
         rows = [
             ("result", f"({shape}) {self.dtype}, {bytes_text(self.nbytes)}"),
             ("chunks of the cube", " x ".join(map(sizes_text, self.chunks_in)) + " px"),
@@ -115,8 +130,9 @@ class Plan:
             ("dates", str(self.dates)),
             ("patches", f"{self.patches:,}"),
             ("tiles", f"{self.tiles:,} of {self.tile_shape[0]} x {self.tile_shape[1]} patches"),
+            *([("sample", f"{self.sampled:,} patches, embedded beforehand")] * bool(self.sampled)),
             ("multiply-adds", f"{amount_text(total)} ({shares})"),
-            ("memory", f"about {bytes_text(self.memory)} in a worker of {self.threads} threads"),
+            ("memory", f"about {bytes_text(self.memory)} in a worker of {threads}"),
         ]
         if self.seconds is not None:
             rows.append(
@@ -126,7 +142,7 @@ class Plan:
 
     def __repr__(self) -> str:
         lines = [f"<xr_anysat.Plan, mode {self.mode!r}>", *text_table(self.rows())]
-        lines += [f"  - {advice}" for advice in self.advice]
+        lines += text_list(self.advice)
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -138,6 +154,8 @@ def plan(
     cube: Cube,
     mode: str = "grid",
     *,
+    quantize: Quantize | None = None,
+    reduce: Reduce | None = None,
     threads: int | None = None,
     calibrate: bool = False,
     **options: Any,
@@ -148,6 +166,8 @@ def plan(
     ----------
     cube, mode
         As in `embed`.
+    quantize, reduce : optional
+        As in `to_zarr`: then the result is what that writes.
     threads : int, optional
         Threads of a worker. Default: those of dask's threaded scheduler on this machine.
     calibrate : bool
@@ -163,39 +183,43 @@ def plan(
     Raises
     ------
     CubeError, OptionError, WeightsError
-        As `embed` would.
+        As `embed` would; with `quantize` or `reduce`, as `to_zarr` would.
+    MissingExtraError
+        Where principal components are to be fitted without scikit-learn.
     """
-    return plan_of(prepare_as_embed(unread(cube), mode, options), threads, calibrate=calibrate)
+    if quantize is None and reduce is None:
+        prepared, packing = prepare_as_embed(unread(cube), mode, options), None
+    else:
+        require_map(mode)
+        prepared = prepare_as_embed(unread(cube), mode, options)
+        packing = find_packing(quantize, reduce, prepared)
+    return plan_of(prepared, threads, packing=packing, calibrate=calibrate)
 
 
-def plan_of(prepared: Prepared, threads: int | None = None, *, calibrate: bool = False) -> Plan:
+def plan_of(
+    prepared: Prepared,
+    threads: int | None = None,
+    *,
+    packing: Packing | None = None,
+    calibrate: bool = False,
+) -> Plan:
     """Say what an embedding will take that has been prepared."""
     count = _threads() if threads is None else check_whole("threads", threads)
-    settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
-    config, rows, columns = chunk.model.config, settings.rows, settings.columns
-    itemsize = np.dtype(settings.dtype).itemsize
-    features = 2 * config.width if settings.mode == "grid" else config.width
-    dims: dict[str, int] = {"feature": features}
-    chunks_out: tuple[tuple[int, ...], ...] = ((features,),)
-    if settings.mode != "pooled":
-        geobox = result_geobox(spec, settings.mode, rows, columns)
-        dims |= {"y": geobox.shape.y, "x": geobox.shape.x}
-        feature, *space = prepared.job.out_chunks
-        flips = (spec.flip_y, spec.flip_x)
-        chunks_out = (feature, *(c[::-1] if f else c for c, f in zip(space, flips, strict=True)))
-    elif prepared.geometries is not None:
-        dims = {"geometry": len(prepared.geometries.shapes), **dims}
-        chunks_out = ((dims["geometry"],), *chunks_out)
+    settings, rows, columns = prepared.settings, prepared.settings.rows, prepared.settings.columns
+    dims, chunks_out = _result(prepared) if packing is None else _stored(prepared, packing)
+    dtype = settings.dtype if packing is None else packing.stored_dtype
+    sampled = packing is not None and packing.sampled
     amounts = find_amounts(prepared)
     work = {stage: cost.total(found) for stage, found in find_products(prepared).items()}
     made = Plan(
         mode=settings.mode,
         dims=dims,
-        dtype=settings.dtype,
-        nbytes=math.prod(dims.values()) * itemsize,
+        dtype=dtype,
+        nbytes=math.prod(dims.values()) * np.dtype(dtype).itemsize,
         dates=len(prepared.moments),
         patches=amounts.patches,
         tiles=sum(amounts.tiles.values()),
+        sampled=sampled_patches(prepared) if sampled else 0,
         tile_shape=(min(rows.tile, rows.patches), min(columns.tile, columns.patches)),
         reads=2 if prepared.lazily and _wants_statistics(prepared) else 1,
         chunks_in=(tuple(prepared.values.chunks[2]), tuple(prepared.values.chunks[3])),
@@ -203,11 +227,37 @@ def plan_of(prepared: Prepared, threads: int | None = None, *, calibrate: bool =
         chunks_out=chunks_out,
         multiply_adds=work,
         threads=count,
-        memory=estimate_memory(prepared, count),
+        memory=estimate_memory(prepared if packing is None else packing.prepared(prepared), count),
         seconds=estimate_seconds(prepared, work) if calibrate else None,
         advice=(),
     )
     return replace(made, advice=tuple(_advice(made, prepared)))
+
+
+def _result(prepared: Prepared) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+    """Sizes of what `embed` gives, and of its chunks."""
+    settings, spec = prepared.settings, prepared.spec
+    width = prepared.job.chunk.model.config.width
+    features = 2 * width if settings.mode == "grid" else width
+    dims: dict[str, int] = {"feature": features}
+    if settings.mode != "pooled":
+        geobox = result_geobox(spec, settings.mode, settings.rows, settings.columns)
+        feature, *space = prepared.job.out_chunks
+        flips = (spec.flip_y, spec.flip_x)
+        chunks = (c[::-1] if f else c for c, f in zip(space, flips, strict=True))
+        return dims | {"y": geobox.shape.y, "x": geobox.shape.x}, (feature, *chunks)
+    if prepared.geometries is None:
+        return dims, ((features,),)
+    count = len(prepared.geometries.shapes)
+    return {"geometry": count, **dims}, ((count,), (features,))
+
+
+def _stored(
+    prepared: Prepared, packing: Packing
+) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+    """Sizes of what `to_zarr` writes, and of its files."""
+    grid = RegionGrid.of((packing.sizes, *prepared.job.out_chunks[1:]))
+    return dict(zip((packing.dim, "y", "x"), grid.shape, strict=True)), grid.sizes
 
 
 def _wants_statistics(prepared: Prepared) -> bool:
@@ -241,10 +291,16 @@ def _advice(made: Plan, prepared: Prepared) -> list[str]:
             f"tiles take {tile_share:.0%} of the arithmetic; a smaller overlap= or tile_size= "
             "makes them fewer or cheaper"
         )
+    if made.sampled > _MUCH_SAMPLED * made.patches:
+        found.append(
+            f"a sample of {made.sampled / made.patches:.0%} of the map is embedded beforehand for "
+            "the numbers of quantize= and reduce=; those of another map save it: "
+            "quantize=xr_anysat.open_quantization(store), reduce=xr_anysat.open_reduction(store)"
+        )
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
         found.append(
-            f'the result has {bytes_text(made.nbytes)}; dtype="float16" halves it, and '
-            'mode="patch" divides it by the pixels of a patch'
+            f'the result has {bytes_text(made.nbytes)}; dtype="float16" halves it, '
+            'to_zarr(quantize="int8") divides it by four, and mode="patch" by the pixels of a patch'
         )
     here = _physical_memory()
     if here is not None and made.memory > 0.8 * here:

@@ -1,8 +1,14 @@
 """Maps as rasters for other programs, their bands described."""
 
 import json
+import logging
 import os
+import re
 import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,16 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError  # of GDAL's errors there is no public name
-from rasterio.errors import DriverRegistrationError, RasterioError
+from rasterio.enums import Compression, Resampling
+from rasterio.errors import (
+    DriverRegistrationError,
+    NotGeoreferencedWarning,
+    RasterioError,
+    RasterioIOError,
+)
 from rioxarray.exceptions import RioXarrayError
 
+from xr_anysat.arguments import check_whole
 from xr_anysat.errors import OptionError, StoreError
 from xr_anysat.targets import check_target, file_beside
 
@@ -23,6 +36,13 @@ __all__ = ["check_array", "plain_value", "to_raster"]
 
 BLOCK_BYTES = 32 * 2**20
 """Largest block of a GeoTIFF that holds all bands of its pixels: readers hold some at once."""
+
+BLOCKS, SIDES = ("blocksize", "blockxsize", "blockysize"), (16, 8192)
+"""Options for the pixels of a tile, which are checked here: GDAL's COG driver ends the process for
+less than 1 and for what is no number, and discourages fewer than 128, however many bands."""
+
+OVERVIEWS = {"overviews", "overview_count", "overview_resampling"}
+"""Options of the COG driver with which overviews are left to it."""
 
 PREDICTED = ("deflate", "lzma", "lzw", "zstd")
 """Compressions that a predictor helps."""
@@ -39,7 +59,7 @@ def to_raster(
     path: str | os.PathLike[str],
     *,
     driver: str = "COG",
-    compress: str = "deflate",
+    compress: str | None = None,
     **options: Any,
 ) -> None:
     """Write a map to a raster file, its bands described and what made it in its tags.
@@ -60,8 +80,9 @@ def to_raster(
         Of the file, on a local disk.
     driver : str
         GDAL's name of a format of one file that can be copied to: "COG", "GTiff".
-    compress : str
-        As the driver calls it.
+    compress : str, optional
+        As the driver calls it: "zstd", "lzw", "none" and others. Default: "deflate" in a COG or
+        GTiff, the driver's own elsewhere.
     **options
         Other creation options of the driver, such as ``blocksize=256``.
 
@@ -84,15 +105,19 @@ def to_raster(
     described = _north_up(map_).assign_attrs(tags, long_name=tuple(bands))
     if described.dtype.kind == "f":
         described = described.rio.write_nodata(np.nan, encoded=True)
-    wanted = {**_creation(described, driver, compress), **options}
+    given = {name.lower(): value for name, value in options.items()}  # GDAL knows no case
+    given |= {} if compress is None else {"compress": compress}
+    wanted = _creation(described, driver, given)
+    judged = {name.upper() for name in given if name not in BLOCKS}
     target = check_target(Path(path))
     with file_beside(target) as final:
-        _rehearse(described, final.parent, driver, wanted)
+        _rehearse(described, final.parent, driver, wanted, judged)
         plain = final.with_name("plain.tif")
         try:
             described.rio.to_raster(
-                plain, driver="GTiff", tiled=True, interleave="band", bigtiff="if_safer", lock=True
+                plain, driver="GTiff", lock=True, bigtiff="if_safer", **_by_band(described)
             )
+            _add_overviews(plain, wanted, given)
             rasterio.shutil.copy(plain, final, driver=driver, **wanted)
         except Errors as error:
             raise StoreError(f"{target} could not be written: {error}") from error
@@ -168,13 +193,17 @@ def _descriptions(map_: xr.DataArray) -> list[str]:
     return [f"{part} {label}" for part, label in zip(parts, labels, strict=True)]
 
 
-def _creation(map_: xr.DataArray, driver: str, compress: str) -> dict[str, Any]:
-    """Creation options that suit many bands."""
-    for name, value in (("driver", driver), ("compress", compress)):
-        if not isinstance(value, str):
+def _creation(map_: xr.DataArray, driver: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Creation options that suit many bands, and those given."""
+    for name, value in {"driver": driver, **given}.items():
+        if name in ("driver", "compress") and not isinstance(value, str):
             raise OptionError(f"{name}={value!r} is no name that GDAL knows; give a text.")
-    options: dict[str, Any] = {"compress": compress, "bigtiff": "if_safer"}
-    predicted = compress.lower() in PREDICTED
+        if name in BLOCKS:
+            check_whole(name, value, *SIDES)
+    options: dict[str, Any] = {}
+    if driver.upper() in ("COG", "GTIFF"):
+        options |= {"compress": "deflate", "bigtiff": "if_safer"}
+    predicted = {**options, **given}.get("compress", "").lower() in PREDICTED
     if driver.upper() == "COG":
         size, pixel = 512, map_.shape[0] * map_.dtype.itemsize  # bands of a pixel lie together
         while size > 64 and size * size * pixel > BLOCK_BYTES:
@@ -184,14 +213,43 @@ def _creation(map_: xr.DataArray, driver: str, compress: str) -> dict[str, Any]:
         if predicted:
             options["predictor"] = "yes"
     elif driver.upper() == "GTIFF":
-        options |= {"tiled": True, "interleave": "band"}
+        options |= _by_band(map_)
         if predicted:
             options["predictor"] = 3 if map_.dtype.kind == "f" else 2
-    return options
+    return {**options, **given}
 
 
-def _rehearse(map_: xr.DataArray, folder: Path, driver: str, options: dict[str, Any]) -> None:
-    """Find out whether GDAL takes the driver and its options, before anything is computed."""
+def _by_band(map_: xr.DataArray) -> dict[str, Any]:
+    """Lay out a GeoTIFF band by band: each band of a small map would fill a tile of 256 pixels."""
+    return {"tiled": max(map_.shape[1:]) > 256, "interleave": "band"}
+
+
+def _add_overviews(plain: Path, options: dict[str, Any], given: dict[str, Any]) -> None:
+    """Make the overviews that GDAL's COG driver would, while each band still lies by itself.
+
+    The driver has the bands of a pixel together by then, and for every band of a map of 1536
+    unpacks and packs all of them: several times as long, and twice the memory.
+    """
+    if "overview_resampling" not in options or {*given} & OVERVIEWS:
+        return
+    with rasterio.open(plain, "r+") as file:
+        longer = max(file.shape)
+        factors: list[int] = []
+        while longer > options["blocksize"]:
+            factors.append(2 ** (len(factors) + 1))
+            longer //= 2
+        if factors:
+            file.build_overviews(factors, Resampling[options["overview_resampling"]])
+
+
+def _rehearse(
+    map_: xr.DataArray, folder: Path, driver: str, options: dict[str, Any], given: set[str]
+) -> None:
+    """Find out whether GDAL takes the driver and its options, before anything is computed.
+
+    GDAL only warns of options that it does not know, and leaves them out: those in `given` are
+    refused.
+    """
     bands = min(len(map_), TRIED)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         plain, tried = Path(folder, "tried.tif"), Path(made, "tried")
@@ -201,10 +259,11 @@ def _rehearse(map_: xr.DataArray, folder: Path, driver: str, options: dict[str, 
                 dtype=map_.dtype, crs=map_.rio.crs, transform=map_.rio.transform(),
             ):  # fmt: skip
                 pass
-            rasterio.shutil.copy(plain, tried, driver=driver, **options)
+            with _warnings_of_gdal() as told:
+                rasterio.shutil.copy(plain, tried, driver=driver, **options)
+            _check_words(told, given, plain, tried, driver, options)
             plain.unlink()
-            with rasterio.open(tried) as file:  # of a VRT, nothing is left
-                file.read(1)
+            _read(tried, bands)
         except Errors as error:
             raise OptionError(
                 f"GDAL {rasterio.__gdal_version__} makes no file of {map_.dtype} with "
@@ -216,6 +275,62 @@ def _rehearse(map_: xr.DataArray, folder: Path, driver: str, options: dict[str, 
                 f"driver={driver!r} makes several files, {several} besides; write a GeoTIFF, and "
                 "copy that: rasterio.shutil.copy(...)."
             )
+
+
+def _check_words(
+    told: list[str], given: set[str], plain: Path, tried: Path, driver: str, options: dict[str, Any]
+) -> None:
+    """Refuse options that were given where GDAL has warned of them."""
+    refused = [text for text in told if given & {*re.findall(r"\w+", text.upper())}]
+    if refused:
+        known = "see the page of the driver on gdal.org"
+        if "COMPRESS" in refused[0]:
+            known = f"for this map it takes compress={_compressions(plain, tried, driver)}"
+        raise OptionError(
+            f"GDAL {rasterio.__gdal_version__} does not take all of {options} with "
+            f"driver={driver!r}: {refused[0].rstrip('.')}; {known}."
+        )
+
+
+def _read(tried: Path, bands: int) -> None:
+    """Open what was made: of a VRT, nothing is left; of other formats, not all bands."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(tried) as file:
+            if file.count != bands:
+                raise RasterioIOError(f"of {bands} bands, {file.count} are in the file")
+            file.read(1)
+
+
+def _compressions(plain: Path, tried: Path, driver: str) -> str:
+    """Try which compressions a driver takes, and list them."""
+    found = []
+    for each in Compression:
+        with suppress(*Errors), _warnings_of_gdal() as told:
+            rasterio.shutil.copy(plain, tried, driver=driver, compress=each.value)
+            found += [] if told else [repr(each.value.lower())]
+    return ", ".join(found)
+
+
+@contextmanager
+def _warnings_of_gdal() -> Iterator[list[str]]:
+    """Collect what GDAL warns of in this thread; rasterio logs it, and has no other way."""
+    logger, here, told = logging.getLogger("rasterio._env"), threading.get_ident(), []
+
+    def take(record: logging.LogRecord) -> bool:
+        if record.thread != here:
+            return True
+        told.append(record.getMessage().partition(" in ")[2])
+        return False
+
+    level = logger.level
+    logger.addFilter(take)
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield told
+    finally:
+        logger.setLevel(level)
+        logger.removeFilter(take)
 
 
 def _tag(value: Any) -> Any:

@@ -18,6 +18,10 @@ OFFSET = -1000
 """DN to add to them: BOA_ADD_OFFSET of Level-2A, RADIO_ADD_OFFSET of Level-1C, in every band."""
 
 _APPLIED = "earthsearch:boa_offset_applied"
+"""Of Earth Search's sentinel-2-l2a: whether it has removed the offset from the files itself. The
+offset that its bands state is that of the product: it goes by the baseline alone, and is the same
+in items that state true and false."""
+
 _BASELINE = re.compile(r"\d\d\.\d\d")
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)_")
 
@@ -82,6 +86,8 @@ def _doubt(baseline: str, added: bool, applied: Any, offset: int, stated: Sequen
     era = f"a processing baseline {'from' if added else 'before'} 04.00{' on' if added else ''}"
     if applied is True and baseline and not added:
         doubt = f"state {_APPLIED}=true, but have {era}, where there is no offset to remove"
+    elif applied is True and added and set(stated) == {float(OFFSET)}:
+        return ""  # the product's, removed by now
     elif stated and set(stated) != {float(offset)}:
         says = f"have {era}" if applied is None else f"state {_APPLIED}={str(applied).lower()}"
         numbers = ", ".join(f"{number:g}" for number in stated)

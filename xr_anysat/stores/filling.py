@@ -14,6 +14,7 @@ from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.runs import Effort, Stop, find_scheduler, run
 from xr_anysat.prepare import Prepared
 from xr_anysat.results.labels import weights_attrs
+from xr_anysat.tables import count_text
 
 from .layout import chunk_name, finish, is_laid_out, lay_out
 from .manifest import Manifest
@@ -58,24 +59,14 @@ def fill(
     before = manifest.done(grid)
     missing = [region for region in asked if region not in before]
     failed: dict[int, Failed] = {}
-    if missing or not is_laid_out(place):
+    if missing or (asked and not is_laid_out(place)):
         effort = Effort(
             scheduler=find_scheduler(prepared.values, prepared.lazily),
             retries=retries,
             skip=skip,
             progress=progress,
         )
-        prepared = with_statistics(prepared, manifest, effort)
-        packed = with_numbers(packing, prepared, manifest, effort)
-        if not is_laid_out(place):
-            empty = build_empty(packing.prepared(prepared))
-            lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
-        work = _Work(
-            prepared=packing.prepared(prepared),
-            packed=packed,
-            writer=Writer(place=place, grid=grid, quantization=packed.quantization),
-            effort=effort,
-        )
+        work = _begin(prepared, packing, manifest, grid, effort)
         done = len(asked) - len(missing)
         with progress_bar(progress, "embedding", "region", len(asked), done) as bar:
             failed = work.do(missing, bar)
@@ -84,11 +75,7 @@ def fill(
     after = manifest.done(grid)
     listed = tuple(_failed_region(failed[n], n, job, grid) for n in sorted(failed))
     _note(listed, manifest, grid, after)
-    clipped = None
-    if len(after) == len(grid):
-        said = weights_attrs(prepared.job.chunk.model.source)
-        clipped = None if packing.quantize is None else _clipped(place, manifest, grid)
-        finish(place, said if clipped is None else {**said, "quantization_clipped": clipped})
+    clipped = _end(prepared, packing, manifest, grid) if len(after) == len(grid) else None
     if listed:
         warn(
             f"{len(listed)} of {len(asked)} regions could not be computed or written and are NaN "
@@ -100,9 +87,42 @@ def fill(
         regions=len(grid),
         done=len(after),
         written=len(after.intersection(missing)),
+        asked=len(asked),
         failed=listed,
         clipped=clipped,
     )
+
+
+def _begin(
+    prepared: Prepared, packing: Packing, manifest: Manifest, grid: RegionGrid, effort: Effort
+) -> "_Work":
+    """Find the numbers that all regions need, and lay the store out unless it is."""
+    place = manifest.place
+    prepared = with_statistics(prepared, manifest, effort)
+    packed = with_numbers(packing, prepared, manifest, effort)
+    prepared = packing.prepared(prepared)
+    if not is_laid_out(place):
+        empty = build_empty(prepared)
+        lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
+    return _Work(
+        prepared=prepared,
+        packed=packed,
+        writer=Writer(place=place, grid=grid, quantization=packed.quantization),
+        effort=effort,
+    )
+
+
+def _end(
+    prepared: Prepared, packing: Packing, manifest: Manifest, grid: RegionGrid
+) -> float | None:
+    """Say in a store that it is complete; give the share that was clipped of one that is coded."""
+    said: dict[str, Any] = weights_attrs(prepared.job.chunk.model.source)
+    if packing.quantize is None:
+        finish(manifest.place, said)
+        return None
+    clipped = _clipped(manifest.place, manifest, grid)
+    finish(manifest.place, {**said, "quantization_clipped": clipped})
+    return clipped
 
 
 def _clipped(place: Place, manifest: Manifest, grid: RegionGrid) -> float:
@@ -173,8 +193,9 @@ class _Work:
             error.add_note(f"in {grid.says(regions[0])}")
             return error
         others = f" and {len(regions) - 1} beside it" if len(regions) > 1 else ""
+        tries = count_text(self.effort.retries, "more try", "more tries")
         raised = StoreError(
-            f"{grid.says(regions[0])}{others} failed, after {self.effort.retries} more tries, with "
+            f"{grid.says(regions[0])}{others} failed, after {tries}, with "
             f"{type(error).__name__}: {error}. What is complete is kept: the same call again goes "
             'on from there, and with on_error="skip" leaves out what fails.'
         )

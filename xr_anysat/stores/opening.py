@@ -10,6 +10,7 @@ from dask.base import tokenize
 from xr_anysat._warn import warn
 from xr_anysat.errors import StoreError
 from xr_anysat.results.labels import LONG_NAME
+from xr_anysat.tables import count_text
 
 from .layout import ROOT, is_laid_out
 from .manifest import ARRAY, Manifest
@@ -54,7 +55,7 @@ def open_embedding(
     manifest = Manifest(place=place)
     job, dataset = open_stored(place, decode)
     result = dataset[ARRAY].drop_vars(["scale", "offset"], errors="ignore")
-    result = result.assign_coords({name: result[name].load() for name in result.coords})
+    result = result.assign_coords({name: _loaded(result[name]) for name in result.coords})
     coded = {name: dataset[name].load() for name in ("scale", "offset") if name in dataset}
     if job is None:  # written by other means: a store is known by what describes it
         grid, done = None, set[int]()
@@ -77,7 +78,7 @@ def open_embedding(
         failed = manifest.failed(grid)
         some = f"; {len(failed)} have failed, first {failed[0]!r}" if failed else ""
         warn(
-            f"{place} is not complete: {len(done)} of {len(grid)} regions "
+            f"{place} is not complete: {len(done)} of {count_text(len(grid), 'region')} "
             f"({len(done) / len(grid):.1%}) are there, and the others are NaN{some}. The call of "
             "to_zarr that began it goes on with it."
         )
@@ -171,6 +172,12 @@ def open_stored(place: Place, decode: bool) -> tuple[dict[str, Any] | None, xr.D
     if ARRAY not in dataset:
         raise StoreError(f"{place} holds no embedding, but {sorted(map(str, dataset))}")
     return job, dataset
+
+
+def _loaded(coord: xr.DataArray) -> xr.DataArray:
+    """Load a coordinate; text as `embed` gives it, not as zarr stores it."""
+    loaded = coord.load()
+    return loaded.astype(object) if loaded.dtype.kind in "OT" else loaded
 
 
 def _as_stored(codes: xr.DataArray, numbers: dict[str, xr.DataArray]) -> xr.DataArray:

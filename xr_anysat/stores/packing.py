@@ -18,13 +18,22 @@ from xr_anysat.errors import OptionError, StoreError
 from xr_anysat.graph.runs import Effort
 from xr_anysat.prepare import Prepared
 from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.tables import count_text
 
 from .manifest import Manifest, digest
 from .quantize import Quantization, as_quantization, fit_quantization
 from .reduction import COMPONENT_DIM, Reduction, as_reduction, fit_reduction, reduced, require_pca
 from .sample import Sample, draw_sample
 
-__all__ = ["Packed", "Packing", "Quantize", "Reduce", "find_packing", "with_numbers"]
+__all__ = [
+    "Packed",
+    "Packing",
+    "Quantize",
+    "Reduce",
+    "find_packing",
+    "require_map",
+    "with_numbers",
+]
 
 Quantize = Literal["int8"] | xr.Dataset
 Reduce = int | xr.DataArray | xr.Dataset
@@ -68,6 +77,16 @@ class Packing:
         """Whether numbers follow from a sample of the map."""
         return isinstance(self.reduce, int) or self.quantize == "sample"
 
+    @property
+    def dim(self) -> str:
+        """Dimension of the features in the store."""
+        return FEATURE_DIM if self.reduce is None else COMPONENT_DIM
+
+    @property
+    def stored_dtype(self) -> str:
+        """Of what is stored."""
+        return self.dtype if self.quantize is None else "int8"
+
     def describe(self) -> dict[str, Any]:
         """Describe it as options of a job, in JSON."""
         by, to = self.reduce, self.quantize
@@ -86,6 +105,21 @@ class Packing:
             return prepared
         job = prepared.job
         return replace(prepared, job=replace(job, chunk=replace(job.chunk, dtype="float32")))
+
+
+def require_map(mode: str) -> None:
+    """Make sure that a mode gives a map, which is stored region by region.
+
+    Raises
+    ------
+    OptionError
+        For some vectors.
+    """
+    if mode == "pooled":
+        raise OptionError(
+            'mode="pooled" gives some vectors, which need no regions: compute them with '
+            'cube.anysat.embed("pooled"), and write them with .to_zarr().'
+        )
 
 
 def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
@@ -208,7 +242,7 @@ def with_numbers(
     Raises
     ------
     StoreError
-        Where a sample is needed and cannot be had, or is too small.
+        Where a sample is needed and cannot be computed, or is too small.
     """
     kept = manifest.packing() if packing.sampled else None
     if packing.sampled and kept is None:
@@ -252,8 +286,8 @@ def _fitted(packing: Packing, sample: Sample) -> dict[str, Any]:
         if len(vectors) < max(2, by):
             raise StoreError(
                 f"reduce={by} needs a sample of as many vectors, and the map gave {len(vectors)} "
-                f"in {sample.windows} windows; ask for fewer components, or give the linear map "
-                "of a larger map: reduce=xr_anysat.open_reduction(store)."
+                f"in {count_text(sample.windows, 'window')}; ask for fewer components, or give the "
+                "linear map of a larger map: reduce=xr_anysat.open_reduction(store)."
             )
         by = fit_reduction(vectors, by)
     if by is not None:

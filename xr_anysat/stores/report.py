@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from xr_anysat.tables import count_text
+
 __all__ = ["FailedRegion", "StoreReport"]
 
 
@@ -56,6 +58,8 @@ class StoreReport:
         Complete by now, whoever wrote them.
     written
         By this call.
+    asked
+        How many were asked for: none where a map has fewer regions than a job has shares.
     failed
         Of those asked for, with ``on_error="skip"``.
     clipped
@@ -66,6 +70,7 @@ class StoreReport:
     regions: int
     done: int
     written: int
+    asked: int
     failed: tuple[FailedRegion, ...]
     clipped: float | None = None
 
@@ -77,8 +82,15 @@ class StoreReport:
     def __repr__(self) -> str:
         lines = [
             f"<xr_anysat.StoreReport, {self.store}>",
-            f"  {self.done} of {self.regions} regions are there, {self.written} of them new",
+            f"  {self.done} of {count_text(self.regions, 'region is', 'regions are')} there, "
+            f"{self.written} {'of them ' * (self.regions > 1)}new",
         ]
+        if not self.asked:
+            only = "only " if self.regions == 1 else ""
+            lines.append(
+                "  nothing was to be done: the share that was asked for is empty, since the map "
+                f"has {only}{count_text(self.regions, 'region')}"
+            )
         if self.clipped is not None:
             lines.append(f"  {self.clipped:.2g} of its values were out of range, and clipped")
         lines += [f"  {failed!r}" for failed in self.failed]

@@ -22,7 +22,7 @@ from xr_anysat.graph.runs import Effort, Stop, run
 from xr_anysat.prepare import Prepared
 from xr_anysat.tiling import Axis, ChunkedAxis
 
-__all__ = ["Sample", "draw_sample"]
+__all__ = ["Sample", "draw_sample", "sampled_patches"]
 
 Array = npt.NDArray[Any]
 WINDOWS = 64
@@ -136,6 +136,11 @@ def find_windows(prepared: Prepared) -> list[Window]:
     down = min(len(rows), max(1, round(len(rows) / shrink)), limit)
     across = min(len(columns), limit // down)
     return list(product(_evenly(rows, down), _evenly(columns, across)))
+
+
+def sampled_patches(prepared: Prepared) -> int:
+    """Count the patches of all windows."""
+    return sum((y.stop - y.start) * (x.stop - x.start) for y, x in find_windows(prepared))
 
 
 def _evenly(spans: list[Span], count: int) -> list[Span]:

@@ -11,7 +11,7 @@ from xr_anysat.prepare import Cube, Mode
 from .filling import fill
 from .layout import clear, require_free
 from .manifest import Manifest, check_same, describe
-from .packing import Quantize, Reduce, find_packing
+from .packing import Quantize, Reduce, find_packing, require_map
 from .regions import RegionGrid, Regions
 from .report import StoreReport
 from .storage import Place, open_place
@@ -107,11 +107,7 @@ def to_zarr(
     """
     check_choice("on_error", on_error, ("raise", "skip"))
     check_whole("retries", retries, 0)
-    if mode == "pooled":
-        raise OptionError(
-            'mode="pooled" gives some vectors, which need no regions: compute them with '
-            'cube.anysat.embed("pooled"), and write them with .to_zarr().'
-        )
+    require_map(mode)
     if overwrite and regions is not None:
         raise OptionError(
             "overwrite=True with regions= would delete what other jobs have written; delete the "

@@ -194,7 +194,7 @@ def load_tensors(source: WeightsSource, config: ModelConfig) -> "dict[str, torch
     Raises
     ------
     WeightsError
-        The weights cannot be had, are damaged or hostile, do not fit `config`, are not finite,
+        The weights cannot be found, are damaged or hostile, do not fit `config`, are not finite,
         or have changed since `find_weights` saw them.
     """
     needed = used_shapes(config)
