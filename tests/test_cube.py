@@ -501,3 +501,10 @@ def test_a_multiindex_along_time_is_a_fault_and_no_crash():
     coords = xr.Coordinates.from_pandas_multiindex(index, "time")
     cube = make_cube().drop_vars("time").assign_coords(coords)
     assert fault(cube).startswith("the coordinate 'time' cannot be read as dates")
+
+
+@pytest.mark.parametrize("method", ["embed", "to_zarr"])
+def test_an_embedding_is_no_cube(method, tmp_path):
+    embedding = xr.DataArray(np.zeros((3, 4, 4)), dims=("feature", "y", "x"))
+    with pytest.raises(CubeError, match=r"those of an embedding.*embedding\.to_zarr\(store\)"):
+        getattr(embedding.anysat, method)(*[tmp_path / "map.zarr"] * (method == "to_zarr"))

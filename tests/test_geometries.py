@@ -3,6 +3,7 @@
 import datetime as dt
 import warnings
 from decimal import Decimal
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -289,3 +290,9 @@ def test_xvec_takes_the_result(cube):
     moved = indexed.xvec.to_crs(geometry=4326)
     assert abs(float(moved["geometry"].item(0).centroid.x) - 3) < 0.01
     assert isinstance(moved, xr.DataArray)
+
+
+@pytest.mark.parametrize("given", ["parcels.gpkg", Path("parcels.gpkg")])
+def test_a_path_is_to_be_read_first(given):
+    with pytest.raises(OptionError, match=r"geometry='parcels.gpkg' is a text; .*read_file"):
+        make_cube(12, 12).anysat.embed("pooled", geometry=given, model=TINY)

@@ -108,7 +108,14 @@ def test_no_crs(dataset):
     assert "`crs` attribute" in text
     assert "`epsg` coordinate" in text
     assert 'cube.rio.write_crs("EPSG:32631")' in text
-    assert 'cube.odc.assign_crs("EPSG:32631")' in text
+
+
+def test_degrees_without_crs_are_told_from_metres():
+    cube = bare()
+    rows, columns = (np.arange(cube.sizes[dim]) for dim in ("y", "x"))
+    text = fault(cube.assign_coords(x=15.4 + 1e-4 * columns, y=46 - 1e-4 * rows))
+    assert 'x and y look like degrees: cube.rio.write_crs("EPSG:4326")' in text
+    assert "32631" not in text
 
 
 @pytest.mark.parametrize(

@@ -337,3 +337,10 @@ def test_a_map_of_likeness_is_one_band(maps, tmp_path):
         assert_same(file.read(1), like, atol=0)
         assert file.descriptions == ("similarity",)
         assert np.isnan(file.nodata)
+
+
+@pytest.mark.parametrize("driver", ["COG", "gtiff"])
+def test_a_name_of_another_format_is_refused(maps, tmp_path, driver):
+    with pytest.raises(OptionError, match=r"map\.png is to be a GeoTIFF: end its name in \.tif"):
+        unread(maps["patch"]).anysat.to_raster(tmp_path / "map.png", driver=driver)
+    assert not list(tmp_path.iterdir())

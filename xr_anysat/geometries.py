@@ -1,5 +1,6 @@
 """Geometries as users have them: brought to the cube's CRS, with what they bring along."""
 
+import os
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ def as_geometries(
         For anything else, for a CRS that is none or another than the geometries', for invalid
         geometries, and for those that do not touch the cube.
     """
+    if isinstance(geometry, str | os.PathLike):
+        raise OptionError(
+            f"geometry={str(geometry)!r} is a text; read a file of geometries first: "
+            "geopandas.read_file(path)."
+        )
     shapes, own, coords = _unpacked(geometry)
     wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
     if wrong or not shapes:

@@ -27,6 +27,12 @@ def find_band_dim(
         if sum(bool(m) for m in match_bands(band_labels(cube, dim)).values()) > 1
     ]
     candidates = matching if named is None else [named]
+    if not candidates and "feature" in cube.dims:
+        faults.append(
+            f"the dimensions {list(cube.dims)} are those of an embedding, and not of a cube of "
+            "bands; an embedding is written as it is: embedding.to_zarr(store)."
+        )
+        return None, []
     if not candidates:
         faults.append(
             f"no band dimension was found among {list(cube.dims)}; AnySat needs one of the names "

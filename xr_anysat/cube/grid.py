@@ -149,10 +149,27 @@ def find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
     if crs is None:
         faults.append(
             "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
-            '`epsg` coordinate); write it: cube.rio.write_crs("EPSG:32631") or '
-            'cube.odc.assign_crs("EPSG:32631").'
+            f"`epsg` coordinate); {_crs_to_write(cube)}"
         )
     return crs
+
+
+def _crs_to_write(cube: xr.DataArray) -> str:
+    """Tell which CRS to write where there is none."""
+    dims = spatial_dims(cube)
+    within = dims is not None and all(
+        dim in cube.indexes and bool((abs(cube[dim].astype("float64")) <= most).all())
+        for dim, most in zip(dims, (90, 360), strict=True)
+    )
+    if within:
+        return (
+            'x and y look like degrees: cube.rio.write_crs("EPSG:4326") says so, and the cube is '
+            "then to be reprojected to metres."
+        )
+    return (
+        "write the one that x and y are in, for instance that of a UTM zone: "
+        'cube.rio.write_crs("EPSG:32631").'
+    )
 
 
 def _undeclared_crs(cube: xr.DataArray) -> Any:

@@ -37,6 +37,8 @@ __all__ = ["check_array", "plain_value", "to_raster"]
 BLOCK_BYTES = 32 * 2**20
 """Largest block of a GeoTIFF that holds all bands of its pixels: readers hold some at once."""
 
+GEOTIFFS = ("COG", "GTIFF")
+
 BLOCKS, SIDES = ("blocksize", "blockxsize", "blockysize"), (16, 8192)
 """Options for the pixels of a tile, which are checked here: GDAL's COG driver ends the process for
 less than 1 and for what is no number, and discourages fewer than 128, however many bands."""
@@ -110,6 +112,10 @@ def to_raster(
     wanted = _creation(described, driver, given)
     judged = {name.upper() for name in given if name not in BLOCKS}
     target = check_target(Path(path))
+    if driver.upper() in GEOTIFFS and target.suffix.lower() not in (".tif", ".tiff"):
+        raise OptionError(
+            f"{target.name} is to be a GeoTIFF: end its name in .tif, or choose another driver="
+        )
     with file_beside(target) as final:
         _rehearse(described, final.parent, driver, wanted, judged)
         plain = final.with_name("plain.tif")
@@ -201,7 +207,7 @@ def _creation(map_: xr.DataArray, driver: str, given: dict[str, Any]) -> dict[st
         if name in BLOCKS:
             check_whole(name, value, *SIDES)
     options: dict[str, Any] = {}
-    if driver.upper() in ("COG", "GTIFF"):
+    if driver.upper() in GEOTIFFS:
         options |= {"compress": "deflate", "bigtiff": "if_safer"}
     predicted = {**options, **given}.get("compress", "").lower() in PREDICTED
     if driver.upper() == "COG":

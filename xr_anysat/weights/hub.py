@@ -54,8 +54,9 @@ def three_ways() -> str:
         "Three ways to get weights: `python -m xr_anysat weights fetch`, once and with network"
         " access, puts the published ones (504 MB) into the Hugging Face cache;"
         f" Model('base', weights='/path/to/AnySat.pth') or the environment variable"
-        f" {WEIGHTS_VARIABLE} names a file of your own; weights='random' makes an untrained"
-        " network, for trials"
+        f" {WEIGHTS_VARIABLE} names a file of your own, such as {PUBLISHED.filename} from"
+        f" huggingface.co/{PUBLISHED.repo_id}, downloaded elsewhere; weights='random' makes"
+        " an untrained network, for trials"
     )
 
 
