@@ -277,7 +277,8 @@ def test_a_coordinate_holds_the_geometries(cube):
     ("geometry", "message"),
     [
         ([], "holds nothing"),
-        ("POLYGON EMPTY", r"holds \['str'"),
+        ("POLYGON EMPTY", r"'POLYGON EMPTY' is a text; .*read_file.*from_wkt"),
+        (["POLYGON EMPTY"], r"holds \['str'"),
         ([shapely.Point(*place(5, 5)), None], r"holds \['NoneType'\]"),
         (7, r"holds \['int'\]; give shapely"),
         (shapely.Point(*place(-30, 5)), r"positions \[0\] do not touch the cube.*EPSG:32631"),

@@ -68,8 +68,8 @@ def as_geometries(
     """
     if isinstance(geometry, str | os.PathLike):
         raise OptionError(
-            f"geometry={str(geometry)!r} is a text; read a file of geometries first: "
-            "geopandas.read_file(path)."
+            f"geometry={str(geometry)!r} is a text; read a file of geometries with "
+            "geopandas.read_file(path), well-known text with shapely.from_wkt(text)."
         )
     shapes, own, coords = _unpacked(geometry)
     wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
