@@ -1,4 +1,7 @@
-"""Every benchmark, once in small: that they run, and that what they compare is alike."""
+"""Every benchmark, once in small: that they run, and that what they compare is alike.
+
+The longest of them are marked slow.
+"""
 
 import re
 import subprocess
@@ -19,6 +22,7 @@ def printed(name, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_roofline():
     small = ("--size=tiny", "--pixels=48", "--dates=2", "--rounds=1", "--budget=0.01")
     text = printed("roofline.py", *small)
@@ -28,6 +32,7 @@ def test_roofline():
     assert max(deviations) < 1e-4
 
 
+@pytest.mark.slow
 def test_memory(tmp_path):
     text = printed("memory.py", "--pixels", "64", "128", "--dates=1", f"--store={tmp_path}")
     rows = [line.split() for line in text.splitlines()[1:]]
@@ -62,6 +67,7 @@ def test_graph():
     assert (tasks[2:] < tasks[:2] / 2).all()
 
 
+@pytest.mark.slow
 def test_stages():
     suite = BENCHMARKS / "bench_stages.py"
     command = [

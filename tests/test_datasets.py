@@ -136,7 +136,7 @@ class TestShapeAndLabels:
 
 class TestOneWorld:
     @settings(
-        max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(time=st.integers(1, 6), y=st.integers(5, 40), x=st.integers(5, 50), turn=st.booleans())
     def test_chunks(self, small: xr.DataArray, time: int, y: int, x: int, turn: bool) -> None:

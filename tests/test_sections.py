@@ -37,9 +37,17 @@ def window_of(grid, regions):
     )
 
 
-@pytest.mark.parametrize("turned", [{}, {"y": slice(None, None, -1)}, {"x": slice(None, None, -1)}])
 @pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
-@pytest.mark.parametrize("overlap", [0, 0.5, 0.75])
+@pytest.mark.parametrize(
+    ("overlap", "turned"),
+    [
+        (0, {}),
+        (0.5, {}),
+        (0.75, {}),
+        (0.5, {"y": slice(None, None, -1)}),
+        (0.75, {"x": slice(None, None, -1)}),
+    ],
+)
 def test_a_section_has_the_values_of_the_whole(mode, overlap, turned):
     """Chunks of 8 px and tiles of 16: tiles reach over chunks, and past the cube's edge."""
     cube = make_cube(30, 44).isel(turned).chunk(x=8, y=8)

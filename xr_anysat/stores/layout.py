@@ -84,49 +84,56 @@ def chunk_name(index: tuple[int, int, int]) -> str:
 
 
 def require_free(place: Place) -> None:
-    """Make sure that nothing is where a store is to be.
+    """Make sure that nothing but what `to_zarr` has begun is where a store is to be.
 
     Raises
     ------
     StoreError
-        Where there is something.
+        Where there is something else.
     """
     found = place.find(lambda name: not name.startswith(f"{FOLDER}/"))
     if found is not None:
-        what = "a Zarr store" if _is_zarr(place) else repr(found)
+        zarr = any(place.read(name) is not None for name in (ROOT, ".zgroup", ".zarray"))
         raise StoreError(
-            f"{place} holds {what} that to_zarr did not begin; give another store, or delete it: "
-            "overwrite=True does so with a Zarr store, and with nothing else."
+            f"{place} holds {'a Zarr store' if zarr else repr(found)} that to_zarr did not begin; "
+            "give another store, or delete it by hand: overwrite=True deletes what to_zarr has "
+            "begun, and nothing else, since it might be what the cube is read from."
         )
 
 
 def clear(place: Place) -> None:
-    """Delete a store, what it says of itself first.
+    """Delete a store that `to_zarr` has begun.
+
+    It cannot be opened any more before its data go, and what says whose it is goes last: after a
+    kill it is neither taken for whole nor for somebody else's.
 
     Raises
     ------
     StoreError
-        Where there is something that is no Zarr store.
+        Where there is something that `to_zarr` did not begin.
     """
-    found = place.find(lambda _: True)
-    if found is None:
-        return
-    if Manifest(place=place).job() is None and not _is_zarr(place):
-        raise StoreError(
-            f"{place} holds {found!r} and is no Zarr store, so that overwrite=True does not delete "
-            "it; give another path, or delete it by hand."
-        )
-    Manifest(place=place).forget()
-    names = place.names()
-    for folder in sorted({name.partition("/")[0] for name in names if "/" in name}):
+    manifest = Manifest(place=place)
+    if manifest.job() is None:
+        require_free(place)
+    for name in (ROOT, f"{ARRAY}/{ROOT}"):
+        place.delete(name)
+    manifest.forget()
+    names = [name for name in place.names() if not name.startswith(f"{FOLDER}/")]
+    prefix = f"{ARRAY}/"
+    for folder in sorted({_folder(name, prefix) for name in names} - {""}):
         place.delete_below(folder)
-    for name in sorted(names, key=lambda name: name == ROOT):  # still a Zarr store after a kill
-        if "/" not in name:
+    for name in names:
+        if not _folder(name, prefix):
             place.delete(name)
+    manifest.disown()
+    place.delete_below(ARRAY)  # folders that have become empty
 
 
-def _is_zarr(place: Place) -> bool:
-    return any(place.read(name) is not None for name in (ROOT, ".zgroup", ".zarray"))
+def _folder(name: str, prefix: str) -> str:
+    """Folder that an object is in: below the prefix where it is there, of the store elsewhere."""
+    inside = prefix if name.startswith(prefix) else ""
+    first, slash, _ = name.removeprefix(inside).partition("/")
+    return f"{inside}{first}" if slash else ""
 
 
 def finish(place: Place, attrs: dict[str, Any]) -> None:

@@ -118,9 +118,13 @@ class Manifest:
 
     def forget(self) -> None:
         """Delete what is said of the data, before the data: in this order no kill is a lie."""
-        names = self.place.names(f"{FOLDER}/")
+        names = [name for name in self.place.names(f"{FOLDER}/") if name != JOB]
         for name in sorted(names, key=lambda name: not name.startswith(DONE)):
             self.place.delete(name)
+
+    def disown(self) -> None:
+        """Delete what says whose the store is, when there is nothing else left."""
+        self.place.delete(JOB)
 
     def _regions(self, folder: str, grid: RegionGrid) -> Iterator[int]:
         for name in self.place.names(folder):

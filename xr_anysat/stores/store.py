@@ -66,7 +66,8 @@ def to_zarr(
     resume : bool
         Go on with what is there. If False, a store that holds anything is refused.
     overwrite : bool
-        Delete the Zarr store that is there, and begin anew.
+        Delete what an earlier call has written there, and begin anew. What `to_zarr` did not begin
+        is never deleted.
     retries : int
         How often a task that fails is tried again, after a pause. With ``on_error="skip"``,
         regions that failed nevertheless are tried once more at the end.
