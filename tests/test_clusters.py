@@ -115,17 +115,19 @@ def test_weights_are_loaded_once_in_each_worker(processes, cube, small_chunks):
 
 
 def test_tasks_are_small_and_the_graph_is_no_burden(processes, small_chunks):
-    values = da.zeros((2, 10, 1200, 1200), dtype="uint16", chunks=(-1, -1, 120, 120))
+    values = da.zeros((2, 10, 480, 480), dtype="uint16", chunks=(-1, -1, 120, 120))
     cube = make_cube(12, 12, dates=2)
-    at = 10.0 * np.arange(1200)
-    cube = cube.pad(x=(0, 1188), y=(0, 1188), mode="edge").copy(data=values)
+    at = 10.0 * np.arange(480)
+    cube = cube.pad(x=(0, 468), y=(0, 468), mode="edge").copy(data=values)
     cube = cube.assign_coords(x=500_000 + at, y=5_000_000 - at)
     lazily = cube.anysat.embed(model=TINY, **OPTIONS)
     graph = dict(lazily.__dask_graph__())
     assert len(graph) > 10_000
     assert max(len(cloudpickle.dumps(task)) for task in graph.values()) < 100_000
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # distributed warns of graphs over 10 MB
+    usual, megabytes = 100**2, 10  # of a graph of so many chunks, distributed warns beyond these
+    limit = {"distributed.admin.large-graph-warning-threshold": megabytes * 1e6 * 40**2 / usual}
+    with warnings.catch_warnings(), dask.config.set(limit):
+        warnings.simplefilter("error")
         future = processes.compute(lazily)
     future.cancel()
 
