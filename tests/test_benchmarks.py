@@ -49,6 +49,7 @@ def test_precision():
     assert text.count("bfloat16") == text.count("subpatch") == 2
 
 
+@pytest.mark.slow
 def test_seams():
     text = printed("seams.py", "simulated", "--size=tiny", "--pixels=128")
     seams = [float(found) for found in re.findall(r"overlap \S+: ([\d.]+)", text)]
