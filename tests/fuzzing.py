@@ -186,7 +186,8 @@ def _declaration(draw, way, fill, dtype, apart):
             variable.encoding["_FillValue"] = form
         elif where.startswith("rio"):
             name = "set_nodata" if where == "rio.set" else "write_nodata"
-            getattr(variable.rio, name)(form if np.ndim(form) == 0 else fill, inplace=True)
+            told = np.uint64(fill) if dtype == "uint64" else form  # rioxarray makes others floats
+            getattr(variable.rio, name)(told if np.ndim(told) == 0 else fill, inplace=True)
         else:
             variable.attrs[where] = form
 

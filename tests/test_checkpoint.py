@@ -343,6 +343,13 @@ def test_abuse_of_the_pickle(pth, opcodes, message):
         read(pth)
 
 
+@pytest.mark.parametrize("name", [rb"mini\esat", rb"mini\501sat", rb"mini\x6fsat"])
+def test_escapes_in_a_name_are_no_matter(pth, state, name):
+    good = zip_content(pth)["mini/data.pkl"]
+    rewrite(pth, {"data.pkl": good[:2] + b"c" + name + b"\nThing\n0" + good[2:]})
+    assert_read(pth, state)
+
+
 def test_marks_self_reference_depth_and_expansion_are_harmless(pth, state):
     loop = b"]q\xf0h\xf0a0"  # a list in itself
     deep = b"]" * 100_000 + b"a" * 99_999 + b"0"

@@ -9,6 +9,7 @@ for refuses the file.
 
 import pickletools
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,10 @@ def unpickle(data: bytes) -> object:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():  # of escapes in a damaged name, which then means nothing
+            warnings.filterwarnings("ignore", r".*invalid (octal )?escape", DeprecationWarning)
+            for opcode, argument, _ in pickletools.genops(data):
+                machine.step(opcode.name, argument)
         return machine.stack.pop()
     except (ValueError, LookupError) as error:
         raise Refused(f"has a damaged list of contents ({brief(str(error))})") from error
