@@ -15,6 +15,7 @@ from xr_anysat.extras import require
 from xr_anysat.graph.progress import task_bar
 from xr_anysat.results.export import encode_geometry, to_geodataframe
 from xr_anysat.results.raster import to_raster
+from xr_anysat.stores.layout import ROOTS
 from xr_anysat.stores.store import to_zarr
 from xr_anysat.targets import check_folder, file_beside
 from xr_anysat.weights.files import fetch
@@ -348,6 +349,6 @@ def _check_target(
         return
     if not overwrite:
         raise OptionError(f"{target} exists: --overwrite replaces it")
-    store = any((target / name).exists() for name in ("zarr.json", ".zgroup", ".zarray"))
+    store = any((target / name).exists() for name in ROOTS)
     if target.is_dir() and not (kind == "zarr" and store):
         raise OptionError(f"{target} is a folder and no Zarr store: --overwrite does not delete it")

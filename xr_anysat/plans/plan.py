@@ -13,7 +13,6 @@ from xr_anysat.embed import prepare_as_embed
 from xr_anysat.prepare import Cube, Prepared
 from xr_anysat.results.labels import result_geobox
 from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
-from xr_anysat.stores.regions import RegionGrid
 from xr_anysat.stores.sample import sampled_patches
 from xr_anysat.tables import (
     amount_text,
@@ -187,12 +186,11 @@ def plan(
     MissingExtraError
         Where principal components are to be fitted without scikit-learn.
     """
-    if quantize is None and reduce is None:
-        prepared, packing = prepare_as_embed(unread(cube), mode, options), None
-    else:
+    stored = quantize is not None or reduce is not None
+    if stored:
         require_map(mode)
-        prepared = prepare_as_embed(unread(cube), mode, options)
-        packing = find_packing(quantize, reduce, prepared)
+    prepared = prepare_as_embed(unread(cube), mode, options)
+    packing = find_packing(quantize, reduce, prepared) if stored else None
     return plan_of(prepared, threads, packing=packing, calibrate=calibrate)
 
 
@@ -256,7 +254,7 @@ def _stored(
     prepared: Prepared, packing: Packing
 ) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
     """Sizes of what `to_zarr` writes, and of its files."""
-    grid = RegionGrid.of((packing.sizes, *prepared.job.out_chunks[1:]))
+    grid = packing.regions(prepared)
     return dict(zip((packing.dim, "y", "x"), grid.shape, strict=True)), grid.sizes
 
 

@@ -120,20 +120,20 @@ def _end(
     if packing.quantize is None:
         finish(manifest.place, said)
         return None
-    clipped = _clipped(manifest.place, manifest, grid)
+    clipped = _clipped(manifest, grid)
     finish(manifest.place, {**said, "quantization_clipped": clipped})
     return clipped
 
 
-def _clipped(place: Place, manifest: Manifest, grid: RegionGrid) -> float:
+def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
     """Share of a complete map that was out of the range of its codes."""
     values, clipped = manifest.coded(grid)
     share = clipped / max(values, 1)
     if share > MUCH_CLIPPED:
         warn(
-            f"{share:.2%} of the values of {place} were beyond the range of quantize= and are at "
-            "its end: the map goes farther than what the range was taken from. Where that matters, "
-            'begin anew with quantize="int8", or with the range of another store.'
+            f"{share:.2%} of the values of {manifest.place} were beyond the range of quantize= and "
+            "are at its end: the map goes farther than what the range was taken from. Where that "
+            'matters, begin anew with quantize="int8", or with the range of another store.'
         )
     return share
 

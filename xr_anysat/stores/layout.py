@@ -19,10 +19,22 @@ from .quantize import MISSING
 from .regions import RegionGrid
 from .storage import Place
 
-__all__ = ["ROOT", "chunk_name", "clear", "finish", "is_laid_out", "lay_out", "require_free"]
+__all__ = [
+    "ROOT",
+    "ROOTS",
+    "chunk_name",
+    "clear",
+    "finish",
+    "is_laid_out",
+    "lay_out",
+    "require_free",
+]
 
 ROOT = "zarr.json"
 """Written last of all: where it is there, the rest is."""
+
+ROOTS = (ROOT, ".zgroup", ".zarray")
+"""Any of these makes a folder a Zarr store, of version 3 or 2."""
 
 PARTIAL = ".partial"
 """End of the names of files that Zarr's store of local files had begun when it was killed."""
@@ -93,7 +105,7 @@ def require_free(place: Place) -> None:
     """
     found = place.find(lambda name: not name.startswith(f"{FOLDER}/"))
     if found is not None:
-        zarr = any(place.read(name) is not None for name in (ROOT, ".zgroup", ".zarray"))
+        zarr = any(place.read(name) is not None for name in ROOTS)
         raise StoreError(
             f"{place} holds {'a Zarr store' if zarr else repr(found)} that to_zarr did not begin; "
             "give another store, or delete it by hand: overwrite=True deletes what to_zarr has "
@@ -119,19 +131,18 @@ def clear(place: Place) -> None:
         place.delete(name)
     manifest.forget()
     names = [name for name in place.names() if not name.startswith(f"{FOLDER}/")]
-    prefix = f"{ARRAY}/"
-    for folder in sorted({_folder(name, prefix) for name in names} - {""}):
+    for folder in sorted({_folder(name) for name in names} - {""}):
         place.delete_below(folder)
     for name in names:
-        if not _folder(name, prefix):
+        if not _folder(name):
             place.delete(name)
     manifest.disown()
     place.delete_below(ARRAY)  # folders that have become empty
 
 
-def _folder(name: str, prefix: str) -> str:
-    """Folder that an object is in: below the prefix where it is there, of the store elsewhere."""
-    inside = prefix if name.startswith(prefix) else ""
+def _folder(name: str) -> str:
+    """Folder of the map, or of the store, that an object is in; "" for one that is in none."""
+    inside = f"{ARRAY}/" if name.startswith(f"{ARRAY}/") else ""
     first, slash, _ = name.removeprefix(inside).partition("/")
     return f"{inside}{first}" if slash else ""
 

@@ -23,6 +23,7 @@ from xr_anysat.tables import count_text
 from .manifest import Manifest, digest
 from .quantize import Quantization, as_quantization, fit_quantization
 from .reduction import COMPONENT_DIM, Reduction, as_reduction, fit_reduction, reduced, require_pca
+from .regions import RegionGrid
 from .sample import Sample, draw_sample
 
 __all__ = [
@@ -98,6 +99,10 @@ class Packing:
             numbers = digest([to.scale, to.offset]) if isinstance(to, Quantization) else "sample"
             options["quantize"] = {"dtype": "int8", "numbers": numbers}
         return options
+
+    def regions(self, prepared: Prepared) -> RegionGrid:
+        """Cut what is stored into regions and files."""
+        return RegionGrid.of((self.sizes, *prepared.job.out_chunks[1:]))
 
     def prepared(self, prepared: Prepared) -> Prepared:
         """Have blocks computed in float32, which are rounded once they are reduced."""

@@ -118,7 +118,7 @@ def to_zarr(
     prepared = prepare_as_embed(check_blocks(cube), mode, checked)
     packing = find_packing(quantize, reduce, prepared)
     place = open_place(store, storage_options)
-    grid = RegionGrid.of((packing.sizes, *prepared.job.out_chunks[1:]))
+    grid = packing.regions(prepared)
     job = describe(prepared, grid, options.get("mask"), packing.describe())
     try:
         job = _begun(place, job, resume, overwrite, regions)
