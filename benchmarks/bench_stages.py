@@ -15,7 +15,7 @@ from xr_anysat import Model
 from xr_anysat.compute.engine import engine_of
 from xr_anysat.compute.normalize import Normalization, band_moments, normalize, valid_dates
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.plans import cost
+from xr_anysat.report import cost
 
 DATES = 8
 

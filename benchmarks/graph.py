@@ -32,8 +32,8 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 import xr_anysat
-from xr_anysat.sentinel2 import BANDS
-from xr_anysat.stores import filling
+from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.stores import write_regions as filling
 
 NORMALIZE = "treesatai"
 """Fixed: to_zarr would compute other statistics first."""

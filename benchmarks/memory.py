@@ -26,7 +26,7 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 import xr_anysat
-from xr_anysat.sentinel2 import BANDS
+from xr_anysat.sensors.sentinel2 import BANDS
 
 
 def noise(pixels, dates):

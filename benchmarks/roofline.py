@@ -30,12 +30,12 @@ import torch
 import xr_anysat
 from xr_anysat.compute.engine import resolved_device, resolved_precision
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.modelspec import Model
-from xr_anysat.plans import cost
-from xr_anysat.tiling import Axis
+from xr_anysat.job.model import Model
+from xr_anysat.layout.tiles import Axis
+from xr_anysat.report import cost
 
 if __package__:
-    from .tile_loop import tile_loop
+    from xr_anysat.tile_loop import tile_loop
 else:
     from tile_loop import tile_loop
 

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.modelspec import Model
+from xr_anysat.job.model import Model
 from xr_anysat.pictures.plot import pca_rgb
 
 PATCHES_OF_A_TILE = 16

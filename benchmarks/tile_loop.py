@@ -17,8 +17,8 @@ from xr_anysat.compute.normalize import (
     normalize,
     valid_dates,
 )
-from xr_anysat.prepare import understand_cube
-from xr_anysat.tiling import Axis, blend_weights
+from xr_anysat.job.build import understand_cube
+from xr_anysat.layout.tiles import Axis, blend_weights
 
 OUTPUTS = {"grid": "dense", "patch": "patch", "tile": "tile"}
 

@@ -13,7 +13,8 @@ settings.load_profile("default")
 @pytest.fixture
 def small_regions(monkeypatch):
     """Regions of 8 pixels, and no pause before a task is tried again."""
-    from xr_anysat.graph import chunking, guard
+    from xr_anysat.graph import retries as guard
+    from xr_anysat.layout import chunks as chunking
 
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
     monkeypatch.setattr(guard, "PAUSE", 0)

@@ -66,7 +66,7 @@ def make_cube(
 def chunk_spec(**changes: Any) -> Any:
     """Describe chunks of three dates as `encode_chunk` wants it: tiny, patches of 2 px."""
     from xr_anysat import Model
-    from xr_anysat.compute.inference import ChunkSpec
+    from xr_anysat.compute.encode import EncodeSpec
     from xr_anysat.compute.normalize import Normalization
 
     options = {
@@ -78,7 +78,7 @@ def chunk_spec(**changes: Any) -> Any:
         "normalization": Normalization(kind="none", name="none"),
         "sub_patches": True,
     }
-    return ChunkSpec(**(options | changes))
+    return EncodeSpec(**(options | changes))
 
 
 def make_dataset(bands: Sequence[str] = PADDED, nodata: float = 0, **options: Any) -> xr.Dataset:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from stores import Reader
 
 from xr_anysat import OptionError
-from xr_anysat.graph import lazy_stats
-from xr_anysat.graph.lazy_stats import sample_windows
-from xr_anysat.sentinel2 import BANDS
+from xr_anysat.graph import statistics as lazy_stats
+from xr_anysat.graph.statistics import sample_windows
+from xr_anysat.sensors.sentinel2 import BANDS
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from stores import ALWAYS, Reader
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError
-from xr_anysat.checks.doubts import date_doubts
-from xr_anysat.tables import count_text
+from xr_anysat.formatting import count_text
+from xr_anysat.report.metadata_checks import date_doubts
 
 
 def check(cube, mode="grid", **options):
@@ -528,7 +528,7 @@ def test_few_blocks_are_read_and_these_are_counted(size, chunks, dates, most):
 
 @pytest.mark.parametrize(("limit", "read"), [(2_500_000, 12), (700_000, 3), (100, 1)])
 def test_few_bytes_are_read(monkeypatch, limit, read):
-    monkeypatch.setattr(xr_anysat.checks.windows, "MOST_BYTES", limit)
+    monkeypatch.setattr(xr_anysat.report.sampling, "MOST_BYTES", limit)
     source = reader(300, 280, (1, 10, 100, 100))
     sample = check(source.cube, sample=True, normalize="none").sample
     assert len(source.reads) == sample.blocks == read
@@ -720,7 +720,7 @@ def test_advice_on_chunks(monkeypatch):
     small = reader(200, 200, (1, 1, 10, 10), dates=6).cube
     assert "24,000 blocks of 200 B" in advice(small)
     assert "blocks of" not in advice(sound().chunk(x=8))
-    monkeypatch.setattr(xr_anysat.graph.chunking, "LONGEST_CHUNK", 4)
+    monkeypatch.setattr(xr_anysat.layout.chunks, "LONGEST_CHUNK", 4)
     large = sound(48, 48).chunk(x=48)
     assert "(48 x 48 px) goes into up to 144 chunks at work" in advice(large)
     assert "goes into" not in advice(sound(48, 48).chunk(x=16, y=16))
@@ -728,7 +728,7 @@ def test_advice_on_chunks(monkeypatch):
 
 
 def test_recutting_is_that_of_the_graph(monkeypatch):
-    monkeypatch.setattr(xr_anysat.graph.chunking, "LONGEST_CHUNK", 16)
+    monkeypatch.setattr(xr_anysat.layout.chunks, "LONGEST_CHUNK", 16)
 
     def most(ones, others):
         one, other = (list(pairwise(np.cumsum([0, *sizes]))) for sizes in (ones, others))

@@ -48,7 +48,7 @@ def cube():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    from xr_anysat.graph import chunking
+    from xr_anysat.layout import chunks as chunking
 
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 12)
 

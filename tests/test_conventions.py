@@ -16,7 +16,7 @@ from stores import to_zarr
 
 import xr_anysat
 from xr_anysat import MissingExtraError, StoreError
-from xr_anysat.graph import chunking
+from xr_anysat.layout import chunks as chunking
 
 LAEA = "+proj=laea +lat_0=45 +lon_0=3 +x_0=500000 +y_0=5000000 +datum=WGS84 +units=m"
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xr_anysat
-from xr_anysat.compute.normalize import valid_dates
+from xr_anysat.compute.normalize import validity_mask
 from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import AnySatError, CubeError
-from xr_anysat.prepare import understand_cube
+from xr_anysat.job.build import understand_cube
 
 DEGREES = {"crs": "EPSG:4326", "step": (-1e-4, 1e-4), "corner": (48.8, 2.3)}
 
@@ -42,7 +42,7 @@ def fault(cube, **options):
 def valid(cube, **options):
     """Where all bands of a pixel-date are there, (time, y, x)."""
     array, spec = understand_cube(cube, **options)
-    return valid_dates(canonical(array, spec), None, spec.nodata)
+    return validity_mask(canonical(array, spec), None, spec.nodata)
 
 
 # -- dimensions --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from xr_anysat.cube.dates import day_of_year, find_periods
 from xr_anysat.errors import CubeError
-from xr_anysat.prepare import understand_cube
+from xr_anysat.job.build import understand_cube
 
 ISO = ("2020-02-29", "2021-03-01", "2020-12-31")
 DAYS = [59, 59, 364]

@@ -29,7 +29,7 @@ import xr_anysat
 from xr_anysat import AnySatWarning, CubeError, OptionError, ScaleError, WeightsError
 from xr_anysat.model.config import tensor_shapes
 from xr_anysat.model.network import AnySat
-from xr_anysat.sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
+from xr_anysat.sensors.sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
 from xr_anysat.weights.files import load_tensors
 
 MODES = ("grid", "patch", "tile", "pooled")

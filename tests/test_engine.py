@@ -14,9 +14,9 @@ from helpers import chunk_spec
 
 from xr_anysat import Model
 from xr_anysat.compute import engine
+from xr_anysat.compute.encode import encode_chunk
 from xr_anysat.compute.engine import engine_of
-from xr_anysat.compute.inference import encode_chunk
-from xr_anysat.compute.windows import WindowSpec, encode_window
+from xr_anysat.compute.tiles import TileSpec, encode_window
 
 MODEL = Model("tiny", weights="random:1").pinned()
 
@@ -172,7 +172,7 @@ def test_batches_are_halved_where_memory_is_short(monkeypatch):
 
 def test_tiles_are_halved_where_memory_is_short(monkeypatch):
     tokens = np.random.default_rng(2).normal(size=(9, 9, 256)).astype("float32")
-    spec = WindowSpec(
+    spec = TileSpec(
         model=MODEL,
         patch_size=20,
         rows=((0, 3), (3, 6), (6, 9)),

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 import xr_anysat
 from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import AnySatWarning, CubeError
-from xr_anysat.prepare import understand_cube
+from xr_anysat.job.build import understand_cube
 
 PLACE = Affine(10, 0, 440_000, 0, -10, 5_400_000)
 """Of `make_cube`: four rows of six pixels."""

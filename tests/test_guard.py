@@ -14,9 +14,9 @@ import xarray as xr
 from cubes import make_cube
 
 from xr_anysat import CubeError, ScaleError
-from xr_anysat.graph import guard
-from xr_anysat.graph.guard import Failed, check_blocks, guarded
-from xr_anysat.graph.runs import Effort, Stop, run
+from xr_anysat.graph import retries as guard
+from xr_anysat.graph.retries import Failed, check_blocks, guarded
+from xr_anysat.graph.run import RetryPolicy, Stop, run
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def computed(array, scheduler, retries=0, fatal=lambda _: False):
     scheduler = dask.base.get_scheduler(scheduler=scheduler)
     run(
         array,
-        Effort(scheduler=scheduler, retries=retries, skip=True, progress=False),
+        RetryPolicy(scheduler=scheduler, retries=retries, skip=True, progress=False),
         lambda key, value: found.__setitem__(key[1:], value),
         fatal=fatal,
     )

@@ -7,8 +7,8 @@ from helpers import chunk_spec as spec
 
 from xr_anysat import Model, OptionError, ScaleError
 from xr_anysat.compute import engine
-from xr_anysat.compute.inference import encode_chunk
-from xr_anysat.compute.windows import WindowSpec, encode_window
+from xr_anysat.compute.encode import encode_chunk
+from xr_anysat.compute.tiles import TileSpec, encode_window
 from xr_anysat.model.network import AnySat
 
 MODEL = Model("tiny", weights="random:1").pinned()
@@ -80,7 +80,7 @@ def window(**changes):
         "tile": 4,
         "blended": True,
     }
-    return WindowSpec(**(options | changes))
+    return TileSpec(**(options | changes))
 
 
 def tokens():

@@ -15,10 +15,10 @@ from cubes import make_cube
 from stores import embed
 
 import xr_anysat
-from xr_anysat.graph import chunking
+from xr_anysat.layout import chunks as chunking
+from xr_anysat.stores.location import open_location
 from xr_anysat.stores.manifest import Manifest
 from xr_anysat.stores.regions import RegionGrid
-from xr_anysat.stores.storage import open_place
 
 JOB = """
 import sys
@@ -70,7 +70,7 @@ def contents(store):
 
 def check(store, whole):
     """Where the store says that a region is there, it is; return how many there are."""
-    manifest = Manifest(place=open_place(store, read_only=True))
+    manifest = Manifest(place=open_location(store, read_only=True))
     if not store.exists() or manifest.job() is None or not (store / "zarr.json").exists():
         return 0
     grid = RegionGrid.from_json(manifest.job()["map"])

@@ -288,7 +288,7 @@ def test_clipping_and_reprojecting_a_result(results):
 @pytest.mark.parametrize("chunk", [17, 24, 40])
 def test_a_lazy_result_is_written_to_zarr_as_it_is(tmp_path, monkeypatch, mode, chunk):
     """Zarr wants chunks of one size along an axis, but for the last."""
-    monkeypatch.setattr("xr_anysat.graph.chunking.LONGEST_CHUNK", 24)
+    monkeypatch.setattr("xr_anysat.layout.chunks.LONGEST_CHUNK", 24)
     lazy = embed(make_cube(75, 62, dates=1).chunk(x=chunk, y=chunk), mode)
     assert len(lazy.chunks[1]) > 1
     lazy.to_zarr(tmp_path / "store", consolidated=False)

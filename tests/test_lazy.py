@@ -23,9 +23,11 @@ from hypothesis import strategies as st
 
 import xr_anysat
 from xr_anysat import ScaleError, WeightsError
-from xr_anysat.compute import engine, inference
-from xr_anysat.graph import chunking, lazy
-from xr_anysat.tiling import Axis
+from xr_anysat.compute import encode as inference
+from xr_anysat.compute import engine
+from xr_anysat.graph import lazy
+from xr_anysat.layout import chunks as chunking
+from xr_anysat.layout.tiles import Axis
 
 MODES = ("grid", "patch", "tile", "pooled")
 

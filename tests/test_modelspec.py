@@ -7,7 +7,7 @@ import pytest
 from dask.base import tokenize
 
 from xr_anysat import Model, OptionError, WeightsError
-from xr_anysat.modelspec import as_model
+from xr_anysat.job.model import as_model
 
 
 def test_the_name_of_a_size_is_a_model():

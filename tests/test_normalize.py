@@ -16,10 +16,10 @@ from xr_anysat.compute.normalize import (
     merge_moments,
     moments_to_stats,
     normalize,
-    valid_dates,
+    validity_mask,
 )
 from xr_anysat.errors import AnySatError, ScaleError
-from xr_anysat.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
+from xr_anysat.sensors.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
 
 NONE = Normalization(kind="none", name="none")
 REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True)
@@ -53,7 +53,7 @@ def test_one_missing_band_makes_a_pixel_date_missing():
     for n, bad in enumerate((np.nan, np.inf, -np.inf)):
         values[n, 3 * n, 1, n] = bad
         expected[n, 1, n] = False
-    np.testing.assert_array_equal(valid_dates(values, None, ()), expected)
+    np.testing.assert_array_equal(validity_mask(values, None, ()), expected)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_nodata(dtype, nodata, written):
     values[2, 9, 0, 0] = written
     expected = everywhere(values)
     expected[1, 2, 3] = expected[2, 0, 0] = False
-    np.testing.assert_array_equal(valid_dates(values, None, (nodata,)), expected)
+    np.testing.assert_array_equal(validity_mask(values, None, (nodata,)), expected)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_nodata_that_the_dtype_cannot_hold_matches_nothing(dtype, nodata):
     values = block(dtype=dtype, level=100, spread=20)
     values[0] = 0
     values[1] = 1
-    assert valid_dates(values, None, (nodata,)).all()
+    assert validity_mask(values, None, (nodata,)).all()
 
 
 def test_several_values_of_nodata_and_a_mask():
@@ -100,11 +100,11 @@ def test_several_values_of_nodata_and_a_mask():
     expected = everywhere(values)
     expected[0, 0, 0] = expected[1, 1, 1] = False
     expected[:, 5] = False
-    np.testing.assert_array_equal(valid_dates(values, mask, (0.0, 65535.0)), expected)
+    np.testing.assert_array_equal(validity_mask(values, mask, (0.0, 65535.0)), expected)
 
 
 def test_without_nodata_zero_is_a_value():
-    assert valid_dates(np.zeros((2, 10, 3, 3), dtype="uint16"), None, ()).all()
+    assert validity_mask(np.zeros((2, 10, 3, 3), dtype="uint16"), None, ()).all()
 
 
 # -- statistics --------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ from stores import to_zarr
 import xr_anysat
 from xr_anysat import CubeError, OptionError
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.graph import chunking
+from xr_anysat.layout import chunks as chunking
 from xr_anysat.model.network import AnySat
-from xr_anysat.plans import cost, estimates
-from xr_anysat.plans.estimates import find_products
+from xr_anysat.report import cost, estimates
+from xr_anysat.report.estimates import find_products
 
-plan_module = sys.modules["xr_anysat.plans.plan"]
+plan_module = sys.modules["xr_anysat.report.plan"]
 
 MODES = ["grid", "patch", "tile", "pooled"]
 

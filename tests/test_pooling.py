@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
 from xr_anysat import OptionError
-from xr_anysat.graph import chunking
+from xr_anysat.layout import chunks as chunking
 from xr_anysat.results.pooling import find_shares, pool_geometries, pool_map
 
 FINE = 80

@@ -7,8 +7,8 @@ from cubes import TINY
 
 from xr_anysat import OptionError
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.prepare import understand_cube
-from xr_anysat.probe import _raw, draw_samples, probe, score
+from xr_anysat.job.build import understand_cube
+from xr_anysat.learn.probe import _raw, draw_samples, probe, score
 
 
 @pytest.fixture(scope="module")

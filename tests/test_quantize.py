@@ -14,8 +14,8 @@ from stores import ALWAYS, Fragile, Reader, embed, to_zarr
 import xr_anysat
 from xr_anysat import AnySatWarning, OptionError, StoreError
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.graph import chunking
-from xr_anysat.graph.runs import Effort, find_scheduler
+from xr_anysat.graph.run import RetryPolicy, find_scheduler
+from xr_anysat.layout import chunks as chunking
 from xr_anysat.stores import packing, sample
 from xr_anysat.stores.quantize import Quantization, fit_quantization
 
@@ -325,7 +325,7 @@ def test_the_sample_is_of_the_map(mode, overlap, limits, monkeypatch):
     options = {"model": TINY, "tile_size": 16, "overlap": overlap, "normalize": "treesatai"}
     prepared = prepare_as_embed(one.chunk(x=24, y=24), mode, options)
     scheduler = find_scheduler(prepared.values, True)
-    effort = Effort(scheduler=scheduler, retries=0, skip=False, progress=False)
+    effort = RetryPolicy(scheduler=scheduler, retries=0, skip=False, progress=False)
     drawn = sample.draw_sample(prepared, effort)
     cells = one.anysat.embed(mode, **options).stack(cell=("y", "x")).dropna("cell").values.T
     if limits == "whole":

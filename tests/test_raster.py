@@ -173,7 +173,7 @@ def test_what_is_no_raster(maps, tmp_path, change, error, message):
     assert not list(tmp_path.iterdir())
 
 
-def unread(map_):
+def metadata_only(map_):
     """A lazy map that must not be computed."""
 
     def fail(block):
@@ -183,7 +183,7 @@ def unread(map_):
 
 
 def test_a_target_that_is_no_file(maps, tmp_path):
-    lazy = unread(maps["patch"])
+    lazy = metadata_only(maps["patch"])
     with pytest.raises(StoreError, match=r"nowhere is no folder; make it first"):
         lazy.anysat.to_raster(tmp_path / "nowhere" / "map.tif")
     with pytest.raises(StoreError, match="is a folder; give the name of a file in it"):
@@ -214,7 +214,7 @@ def test_a_target_that_is_no_file(maps, tmp_path):
 )
 def test_what_gdal_refuses_is_refused_first(maps, tmp_path, options, message):
     with pytest.raises(OptionError, match=message):
-        unread(maps["patch"]).anysat.to_raster(tmp_path / "no.tif", **options)
+        metadata_only(maps["patch"]).anysat.to_raster(tmp_path / "no.tif", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -278,7 +278,7 @@ def test_overviews_as_asked_for(maps, tmp_path, options):
 def test_a_format_of_several_files_is_refused(maps, tmp_path):
     plain = maps["patch"][0].fillna(0).astype("uint8")
     with pytest.raises(OptionError, match=r"driver='JPEG' makes several files, \['tried\.aux"):
-        unread(plain).anysat.to_raster(tmp_path / "no.jpg", driver="JPEG")
+        metadata_only(plain).anysat.to_raster(tmp_path / "no.jpg", driver="JPEG")
     assert not list(tmp_path.iterdir())
 
 
@@ -303,7 +303,7 @@ def test_without_coordinates_the_transform_counts(maps, turn, tmp_path):
 
 
 def test_a_map_without_a_place(maps, tmp_path):
-    bare = unread(maps["patch"]).drop_vars(["x", "y"])
+    bare = metadata_only(maps["patch"]).drop_vars(["x", "y"])
     for placeless in (bare.drop_vars("spatial_ref"), bare.assign_coords(x=maps["patch"].x)):
         with pytest.raises(OptionError, match=r"the map has no coordinates .*write_transform"):
             placeless.anysat.to_raster(tmp_path / "no.tif")
@@ -342,5 +342,5 @@ def test_a_map_of_likeness_is_one_band(maps, tmp_path):
 @pytest.mark.parametrize("driver", ["COG", "gtiff"])
 def test_a_name_of_another_format_is_refused(maps, tmp_path, driver):
     with pytest.raises(OptionError, match=r"map\.png is to be a GeoTIFF: end its name in \.tif"):
-        unread(maps["patch"]).anysat.to_raster(tmp_path / "map.png", driver=driver)
+        metadata_only(maps["patch"]).anysat.to_raster(tmp_path / "map.png", driver=driver)
     assert not list(tmp_path.iterdir())

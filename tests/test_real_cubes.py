@@ -11,8 +11,8 @@ import xarray as xr
 from cubes import LABELS, TINY, WIDTH, assert_same, by_hand, forward
 
 from xr_anysat import CubeError, ScaleError
-from xr_anysat.arguments import fixed_normalization, stats_normalization
 from xr_anysat.compute.normalize import check_scale
+from xr_anysat.job.options import fixed_normalization, stats_normalization
 
 DATA = Path(os.environ.get("XR_ANYSAT_TEST_DATA", ""))
 

@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 from cubes import NORTH, TINY, WEST, WIDTH, assert_same, by_hand, make_cube, punch
 
-from xr_anysat.prepare import understand_cube
-from xr_anysat.resize import resized
+from xr_anysat.cube.resize import resized
+from xr_anysat.job.build import understand_cube
 
 
 def shrink(cube, size, mask=None):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from stores import Fragile, Reader, embed, to_zarr
 
 from xr_anysat.embed import prepare_as_embed
-from xr_anysat.graph import chunking
-from xr_anysat.stores import filling
+from xr_anysat.layout import chunks as chunking
+from xr_anysat.layout.tiles import Axis, ChunkedAxis
+from xr_anysat.stores import write_regions as filling
+from xr_anysat.stores.region_graph import section, tasks_per_region
 from xr_anysat.stores.regions import RegionGrid
-from xr_anysat.stores.sections import section, tasks_per_region
-from xr_anysat.tiling import Axis, ChunkedAxis
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from cubes import NORTH, TINY, WEST, assert_same, make_cube, punch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xr_anysat.graph.selection import ALL, select
+from xr_anysat.layout.selection import ALL, select
+from xr_anysat.layout.tiles import Axis, ChunkedAxis
 from xr_anysat.model.network import AnySat
-from xr_anysat.tiling import Axis, ChunkedAxis
 
 # Which, against the definition -------------------------------------------------------------------
 

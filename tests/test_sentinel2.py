@@ -3,8 +3,8 @@
 import pytest
 from helpers import BANDS, EARTH_SEARCH, PADDED
 
-from xr_anysat import sentinel2
-from xr_anysat.sentinel2 import ALIASES, TREESATAI_MEAN, TREESATAI_STD, band_of, match_bands
+from xr_anysat.sensors import sentinel2
+from xr_anysat.sensors.sentinel2 import ALIASES, TREESATAI_MEAN, TREESATAI_STD, band_of, match_bands
 
 CDSE = ("B02_10m", "B03_10m", "B04_10m", "B05_20m", "B06_20m", "B07_20m", "B08_10m", "B8A_20m",
         "B11_20m", "B12_20m")  # fmt: skip

@@ -29,7 +29,7 @@ from odc.geo.geobox import GeoBox
 
 import xr_anysat
 from xr_anysat import AnySatWarning, CubeError, MissingExtraError, OptionError, load_s2
-from xr_anysat.stac.items import understand_items
+from xr_anysat.catalogs.items import understand_items
 
 # rasterio silences it around its own warping, and threads undo that
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -28,11 +28,14 @@ from xr_anysat import (
     StoreError,
     WeightsError,
 )
-from xr_anysat.graph import chunking, lazy
-from xr_anysat.stores import filling, statistics, storage
+from xr_anysat.graph import lazy
+from xr_anysat.layout import chunks as chunking
+from xr_anysat.stores import location as storage
+from xr_anysat.stores import statistics
+from xr_anysat.stores import write_regions as filling
+from xr_anysat.stores.location import open_location
 from xr_anysat.stores.manifest import Manifest
 from xr_anysat.stores.regions import RegionGrid
-from xr_anysat.stores.storage import open_place
 
 CHUNKS = (3, 10, 8, 8)
 pytestmark = [
@@ -72,7 +75,7 @@ def encoded(monkeypatch):
 
 
 def manifest_of(store):
-    manifest = Manifest(place=open_place(store))
+    manifest = Manifest(place=open_location(store))
     return manifest, RegionGrid.from_json(manifest.job()["map"])
 
 

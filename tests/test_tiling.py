@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.tiling import Axis, ChunkedAxis, blend_weights, recut
+from xr_anysat.layout.tiles import Axis, ChunkedAxis, blend_weights, recut
 
 
 @st.composite

@@ -6,8 +6,7 @@ nor matplotlib is imported before it is needed.
 
 from . import accessor as _accessor  # noqa: F401  registers `.anysat`
 from ._version import __version__
-from .checks.check import check
-from .checks.report import Check
+from .catalogs.sentinel2 import load_s2
 from .embed import embed
 from .errors import (
     AnySatError,
@@ -19,24 +18,25 @@ from .errors import (
     StoreError,
     WeightsError,
 )
-from .modelspec import Model
-from .options import set_options
+from .job.model import Model
 from .pictures.components import pca_fit, pca_rgb
 from .pictures.explore import explore
 from .pictures.kmeans import cluster, cluster_fit
 from .pictures.plot import plot
 from .pictures.quicklook import quicklook
 from .pictures.similarity import similarity
-from .plans.plan import Plan, plan
+from .report.check import check
+from .report.check_report import Check
+from .report.plan import Plan, plan
 from .results.export import decode_geometry, encode_geometry, to_geodataframe
+from .results.footprints import tiles
 from .results.raster import to_raster
-from .stac.load import load_s2
+from .results.statistics import band_stats, valid_dates
+from .settings import set_options
 from .stores.opening import open_embedding, open_quantization, open_reduction
 from .stores.report import StoreReport
 from .stores.stac_item import stac_item
 from .stores.store import to_zarr
-from .summaries import band_stats, valid_dates
-from .tiles import tiles
 
 __all__ = [
     "AnySatError",

@@ -9,25 +9,25 @@ import numpy.typing as npt
 import pyproj
 import xarray as xr
 
-from .checks.check import check
-from .checks.report import Check
+from .cube.metadata_only import metadata_only
 from .embed import embed
+from .job.build import understand_cube, understand_grid
 from .pictures.components import pca_fit, pca_rgb
 from .pictures.explore import Explorer, explore
 from .pictures.kmeans import cluster, cluster_fit
 from .pictures.plot import plot
 from .pictures.quicklook import quicklook
 from .pictures.similarity import similarity
-from .plans.plan import Plan, plan
-from .prepare import understand_cube, understand_grid
+from .report.check import check
+from .report.check_report import Check
+from .report.plan import Plan, plan
 from .results.export import decode_geometry, encode_geometry, to_geodataframe
+from .results.footprints import tiles
 from .results.raster import to_raster
-from .sentinel2 import BANDS
+from .results.statistics import band_stats, valid_dates
+from .sensors.sentinel2 import BANDS
 from .stores.report import StoreReport
 from .stores.store import to_zarr
-from .summaries import band_stats, valid_dates
-from .tiles import tiles
-from .unread import unread
 
 __all__ = ["AnySatAccessor"]
 
@@ -193,22 +193,24 @@ class AnySatAccessor:
     @property
     def gsd(self) -> float:
         """Ground sample distance in metres: the pixel size as AnySat is told it."""
-        return float(understand_grid(unread(self._cube)).gsd)
+        return float(understand_grid(metadata_only(self._cube)).gsd)
 
     @property
     def crs(self) -> pyproj.CRS:
         """Coordinate reference system as it was understood."""
-        return pyproj.CRS.from_user_input(str(understand_grid(unread(self._cube)).geobox.crs))
+        return pyproj.CRS.from_user_input(
+            str(understand_grid(metadata_only(self._cube)).geobox.crs)
+        )
 
     @property
     def s2_dates(self) -> npt.NDArray[np.int64]:
         """Day of the year of each date, (T,), 0 on 1 January to 364 on 31 December."""
-        return np.array(understand_cube(unread(self._cube))[1].day_of_year)
+        return np.array(understand_cube(metadata_only(self._cube))[1].day_of_year)
 
     @property
     def bands(self) -> dict[str, Hashable]:
         """The cube's label of each of AnySat's ten bands."""
-        spec = understand_cube(unread(self._cube), dated=False)[1]
+        spec = understand_cube(metadata_only(self._cube), dated=False)[1]
         return dict(zip(BANDS, spec.band_labels, strict=True))
 
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import dask.array as da
 import xarray as xr
 
-from .arguments import Arguments
 from .cube.spec import north_up
 from .graph.eager import compute_now
 from .graph.lazy import embed_array
-from .modelspec import Model
-from .prepare import Cube, Mode, Prepared, prepare
+from .job.build import Cube, Mode, Prepared, prepare
+from .job.model import Model
+from .job.options import Arguments
 from .results.labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
 from .results.pooling import pool_geometries, pool_map
 

@@ -1,11 +1,17 @@
-"""Errors and warnings.
+"""Errors and warnings: each carries what was found as data.
 
 Every error of this package derives from :class:`AnySatError`, and from the built-in exception a
 caller would expect besides: ``ValueError`` for cubes and options, ``OSError`` for weights and
 stores.
 """
 
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .findings import Finding, Remedy
 
 __all__ = [
     "AnySatError",
@@ -16,11 +22,43 @@ __all__ = [
     "ScaleError",
     "StoreError",
     "WeightsError",
+    "as_findings",
+    "message_of",
+    "warn",
 ]
+
+_HERE = str(Path(__file__).parent)
+
+Words = Callable[[Remedy], str]
 
 
 class AnySatError(Exception):
-    """Base class of every error that xr_anysat raises."""
+    """Base class of every error that xr_anysat raises.
+
+    Parameters
+    ----------
+    findings
+        What is wrong: one finding, or all that were made.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        The same, for programs.
+    faults : tuple of str
+        Each finding in words: what was found, what is needed, and the call that repairs it.
+    """
+
+    def __init__(self, findings: Finding | Iterable[Finding]) -> None:
+        self.findings = as_findings(findings)
+        super().__init__(message_of(self.findings))
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Each finding in words."""
+        return tuple(map(str, self.findings))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.findings,)
 
 
 class OptionError(AnySatError, ValueError):
@@ -28,31 +66,7 @@ class OptionError(AnySatError, ValueError):
 
 
 class CubeError(AnySatError, ValueError):
-    """The cube is not one that AnySat can embed.
-
-    Parameters
-    ----------
-    faults
-        Every fault found, one sentence or more each: what was found, what is needed, and the
-        call that repairs it.
-
-    Attributes
-    ----------
-    faults : tuple of str
-        The same, for programs.
-    """
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        if len(self.faults) == 1:
-            message = self.faults[0]
-        else:
-            lines = "\n".join(f"  {n}. {fault}" for n, fault in enumerate(self.faults, 1))
-            message = f"the cube has {len(self.faults)} faults:\n{lines}"
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[type["CubeError"], tuple[tuple[str, ...]]]:
-        return type(self), (self.faults,)
+    """The cube is not one that AnySat can embed."""
 
 
 class MissingExtraError(AnySatError, ImportError):
@@ -72,4 +86,55 @@ class StoreError(AnySatError, OSError, ValueError):
 
 
 class AnySatWarning(UserWarning):
-    """Something about the cube or the weights that is no error, but should be known."""
+    """Something about the cube or the weights that is no error, but should be known.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        What it is, for programs.
+    """
+
+    def __init__(self, findings: Finding | Iterable[Finding]) -> None:
+        self.findings = as_findings(findings)
+        super().__init__(message_of(self.findings))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.findings,)
+
+
+def as_findings(findings: Any) -> tuple[Finding, ...]:
+    """Make a tuple of findings of one or several."""
+    if isinstance(findings, Finding | str):
+        findings = (findings,)
+    # TODO: text is taken as a finding until every message is one.
+    return tuple(
+        f if isinstance(f, Finding) else Finding("unclassified", "{text}", text=str(f))
+        for f in findings
+    )
+
+
+def message_of(findings: tuple[Finding, ...], words: Words | None = None) -> str:
+    """Word all findings: one by itself, several as a list.
+
+    Parameters
+    ----------
+    findings
+        At least one.
+    words
+        Says remedies and mentions of options. Default: in Python.
+    """
+    if len(findings) == 1:
+        return findings[0].render(words)
+    lines = "\n".join(f"  {n}. {finding.render(words)}" for n, finding in enumerate(findings, 1))
+    return f"the cube has {len(findings)} faults:\n{lines}"
+
+
+def warn(finding: Finding) -> None:
+    """Warn with `AnySatWarning`, from the first frame outside this package."""
+    level, frame = 1, sys._getframe(0)
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        level += 1
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    warnings.warn(AnySatWarning(finding), stacklevel=level)

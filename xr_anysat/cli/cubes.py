@@ -121,7 +121,7 @@ def check(
     sample: Annotated[bool, typer.Option("--sample", help="Read some of the pixels, too.")] = False,
 ) -> None:
     """Say what is understood of a cube, and what is wrong: exit status 2 if anything is."""
-    from xr_anysat.checks.check import check as check_cube
+    from xr_anysat.report.check import check as check_cube
 
     data, options = cube.open(files, source)
     report = check_cube(data, method.chosen, sample=sample, **options, **method.asked())
@@ -143,7 +143,7 @@ def plan(
     ] = False,
 ) -> None:
     """Say what embedding a cube will take: chunks, tiles, arithmetic, memory."""
-    from xr_anysat.plans.plan import plan as plan_cube
+    from xr_anysat.report.plan import plan as plan_cube
 
     data, options = cube.open(files, source)
     options |= method.asked() | {"model": network.model()} | packing.packed()
@@ -180,9 +180,9 @@ def probe(
     For both layouts of attention: with the published weights, the table says which one fits them.
     Needs scikit-learn (extra ml).
     """
-    from xr_anysat.extras import require
-    from xr_anysat.probe import probe as probe_cube
-    from xr_anysat.probe import probe_text
+    from xr_anysat.learn.probe import probe as probe_cube
+    from xr_anysat.learn.probe import probe_text
+    from xr_anysat.settings import require
 
     from .files import fetch_missing, open_labels, open_stats
 

@@ -13,10 +13,10 @@ from xr_anysat.cube.spec import CubeSpec
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.embed import embed
 from xr_anysat.errors import WeightsError
-from xr_anysat.extras import require
-from xr_anysat.modelspec import Model
+from xr_anysat.job.build import understand_cube
+from xr_anysat.job.model import Model
 from xr_anysat.pictures.plot import plot
-from xr_anysat.prepare import understand_cube
+from xr_anysat.settings import require
 from xr_anysat.weights.files import fetch
 
 from .files import open_cube

@@ -9,15 +9,15 @@ from typing import Any
 
 import xarray as xr
 
+from xr_anysat.atomic import atomic_replace, check_folder
 from xr_anysat.embed import embed, prepare_as_embed
 from xr_anysat.errors import CubeError, OptionError
-from xr_anysat.extras import require
 from xr_anysat.graph.progress import task_bar
 from xr_anysat.results.export import encode_geometry, to_geodataframe
 from xr_anysat.results.raster import to_raster
+from xr_anysat.settings import require
 from xr_anysat.stores.layout import ROOTS
 from xr_anysat.stores.store import to_zarr
-from xr_anysat.targets import check_folder, file_beside
 from xr_anysat.weights.files import fetch
 
 __all__ = [
@@ -315,7 +315,7 @@ def write_embedding(
     _check_target(kind, Path(target), pooled, vectors, overwrite, options.get("dtype"))
     fetch_missing(cube, mode, options)
     result = embed(cube, mode, progress=progress, **options)  # type: ignore[arg-type]
-    beside = file_beside(Path(target), store=kind == "zarr")
+    beside = atomic_replace(Path(target), store=kind == "zarr")
     with task_bar(progress, "embedding"), beside as place:
         if kind == "geotiff":
             to_raster(result, place)

@@ -182,7 +182,7 @@ class NetworkOptions:
 
     def model(self, weights: str | None = "random:0", flash_layout: bool = False) -> Any:
         """Make the network's description, untrained unless weights are given."""
-        from xr_anysat.modelspec import Model
+        from xr_anysat.job.model import Model
 
         return Model(
             self.size,

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy.typing as npt
 
 from xr_anysat.errors import OptionError, ScaleError
+from xr_anysat.job.model import Model
 from xr_anysat.model.config import ModelConfig
-from xr_anysat.modelspec import Model
 from xr_anysat.weights.files import WeightsSource, load_tensors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.errors import ScaleError
-from xr_anysat.sentinel2 import DN_PER_REFLECTANCE
+from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
 
 __all__ = [
     "Normalization",
@@ -23,7 +23,7 @@ __all__ = [
     "merge_moments",
     "moments_to_stats",
     "normalize",
-    "valid_dates",
+    "validity_mask",
 ]
 
 Array = npt.NDArray[Any]
@@ -72,7 +72,7 @@ class Normalization:
     fixed: bool = False
 
 
-def valid_dates(values: Array, mask: Array | None, nodata: Sequence[float]) -> Bools:
+def validity_mask(values: Array, mask: Array | None, nodata: Sequence[float]) -> Bools:
     """Where all bands of a pixel-date are there.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from xr_anysat.sentinel2 import ALIASES, BANDS, match_bands
+from xr_anysat.sensors.sentinel2 import ALIASES, BANDS, match_bands
 
 __all__ = ["band_labels", "find_band_dim", "find_bands", "named_band_dim", "variable_labels"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xr_anysat.tables import count_text
+from xr_anysat.formatting import count_text
 
 __all__ = ["LAST_DAY", "TIME_NAMES", "Frames", "day_of_year", "find_periods", "parse_dates"]
 

@@ -15,7 +15,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import CubeError
-from xr_anysat.sentinel2 import match_bands
+from xr_anysat.sensors.sentinel2 import match_bands
 
 from .bands import band_labels, find_band_dim, find_bands, named_band_dim, variable_labels
 from .dates import TIME_NAMES, day_of_year, parse_dates

@@ -26,12 +26,11 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_anysat.compute.inference import Encoded, encode_chunk
-from xr_anysat.compute.windows import TileSums, WindowSpec, encode_window
-from xr_anysat.tiling import ChunkedAxis, Overlap, Part
-
-from .jobs import Job, JobPart
-from .selection import ALL, Selection
+from xr_anysat.compute.encode import Encoded, encode_chunk
+from xr_anysat.compute.tiles import TileSpec, TileSums, encode_window
+from xr_anysat.job.job import Job, JobPart
+from xr_anysat.layout.selection import ALL, Selection
+from xr_anysat.layout.tiles import ChunkedAxis, Overlap, Part
 
 __all__ = ["embed_array"]
 
@@ -41,7 +40,7 @@ Tasks = dict[Key, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class BlockPlacement:
     """Where blocks lie within the array that they are put together to.
 
     `blocks` pairs the overlap along the rows with that along the columns, block by block;
@@ -139,7 +138,7 @@ def _tile_tasks(
         seen = [(r.index, c.index) for r, c in product(*overlaps)]
         there = list(map(selection.has_patches, seen))
         keys = [(tokens, *other) for other in compress(seen, there)]
-        spec = WindowSpec(
+        spec = TileSpec(
             model=job.chunk.model,
             patch_size=job.patch_size,
             rows=row.tiles,
@@ -271,10 +270,10 @@ def _place(
     overlaps: tuple[Sequence[Overlap], Sequence[Overlap]],
     ranges: tuple[tuple[int, int], tuple[int, int]],
     there: Sequence[bool],
-) -> Place:
+) -> BlockPlacement:
     """Keys do not matter to a place, so that alike chunks share one; `there` says which exist."""
     rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
-    return Place(
+    return BlockPlacement(
         blocks=tuple(compress(product(rows, columns), there)),
         shape=(ranges[0][1] - ranges[0][0], ranges[1][1] - ranges[1][0]),
     )
@@ -313,7 +312,7 @@ def _field(encoded: Encoded, name: str) -> Any:
     return getattr(encoded, name)
 
 
-def _window_tiles(blocks: list[Array], place: Place, spec: WindowSpec) -> TileSums | Array:
+def _window_tiles(blocks: list[Array], place: BlockPlacement, spec: TileSpec) -> TileSums | Array:
     return encode_window(_assemble(blocks, place), spec)
 
 
@@ -322,7 +321,7 @@ def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> Tile
     return TileSums(sums.total[window].copy(), sums.weight[window].copy())
 
 
-def _assemble(blocks: list[Array], place: Place) -> Array:
+def _assemble(blocks: list[Array], place: BlockPlacement) -> Array:
     """Put parts of blocks together to one array."""
     out = np.zeros((*place.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
     for block, (row, column) in zip(blocks, place.blocks, strict=True):
@@ -342,7 +341,7 @@ def _turn(before: None) -> None:
     return before
 
 
-def _patch_block(sums: list[TileSums], place: Place, dtype: str, turn: None) -> Array:
+def _patch_block(sums: list[TileSums], place: BlockPlacement, dtype: str, turn: None) -> Array:
     """Weighted mean over tiles, (D, rows, columns), NaN where no tile has seen a patch."""
     total = _assemble([part.total for part in sums], place)
     weight = _assemble([part.weight for part in sums], place)

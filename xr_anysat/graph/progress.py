@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TextIO
 
-from xr_anysat.options import get_option
+from xr_anysat.settings import get_option
 
 __all__ = ["progress_bar", "task_bar"]
 

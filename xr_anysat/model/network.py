@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .series import TemporalEncoder
 from .spatial import SpatialEncoder
-from .temporal import TemporalEncoder
 from .tile import CrossBlock, PlainBlock, encode_tiles
 
 __all__ = ["AnySat"]

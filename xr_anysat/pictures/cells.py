@@ -16,8 +16,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xr_anysat.errors import OptionError
-from xr_anysat.graph.chunking import rechunk
-from xr_anysat.graph.lazy_stats import sample_windows
+from xr_anysat.graph.statistics import sample_windows
+from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
 __all__ = ["as_embedding", "check_fit", "feature_coords", "fit_on_sample", "label_cells", "project"]

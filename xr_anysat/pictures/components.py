@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xr_anysat.arguments import check_whole
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
+from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.settings import require
 from xr_anysat.stores.reduction import fit_reduction
 
 from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project

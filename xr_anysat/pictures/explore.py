@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xr_anysat.arguments import check_whole
+from xr_anysat.atomic import atomic_replace
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
-from xr_anysat.prepare import Cube
+from xr_anysat.job.build import Cube
+from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
-from xr_anysat.targets import file_beside
+from xr_anysat.settings import require
 
 from .axes import axis_labels, map_extent, rgba, thinned, title_of
 from .cells import as_embedding
@@ -105,7 +105,7 @@ class Explorer:
         """
         path = Path(path)
         page = self.html()
-        with file_beside(path) as fresh:
+        with atomic_replace(path) as fresh:
             fresh.write_text(page, encoding="utf-8")
         return path
 

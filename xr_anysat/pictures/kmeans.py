@@ -9,10 +9,10 @@ import numpy.typing as npt
 import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
-from xr_anysat.arguments import check_whole
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
+from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.settings import require
 
 from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project
 

@@ -13,9 +13,9 @@ import xarray as xr
 
 from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
-from xr_anysat.prepare import Cube
+from xr_anysat.job.build import Cube
 from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.settings import require
 
 from .axes import axis_labels, crs_of, map_extent, rgba, thinned, title_of
 from .components import few_components, pca_rgb

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xr_anysat.arguments import check_mask, check_whole
-from xr_anysat.compute.normalize import valid_dates
+from xr_anysat.compute.normalize import validity_mask
 from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.cube.true_colour import COLOURS, POSITIONS, lower_quartile, stretched
 from xr_anysat.errors import OptionError
-from xr_anysat.graph.chunking import rechunk
-from xr_anysat.prepare import Cube, as_mask, understand_cube
+from xr_anysat.job.build import Cube, as_mask, understand_cube
+from xr_anysat.job.options import check_mask, check_whole
+from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM, label_pixels
 
 from .components import check_clip
-from .true_colour import COLOURS, POSITIONS, lower_quartile, stretched
 
 __all__ = ["quicklook"]
 
@@ -145,4 +145,4 @@ def _block_dark(values: Array, seen: Array | None = None, *, nodata: tuple[float
 
 def _dark(values: Array, seen: Array | None, *, nodata: tuple[float, ...]) -> Array:
     """(T, 3, y, x) to (3, y, x), NaN where no date is valid."""
-    return lower_quartile(values, valid_dates(values, seen, nodata))
+    return lower_quartile(values, validity_mask(values, seen, nodata))

@@ -11,7 +11,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from xr_anysat.errors import OptionError
-from xr_anysat.graph.chunking import rechunk
+from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
 from .cells import as_embedding, label_cells, project

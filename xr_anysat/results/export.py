@@ -11,7 +11,7 @@ import xarray as xr
 from pyproj import CRS
 
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
+from xr_anysat.settings import require
 
 from .raster import check_array, plain_value
 

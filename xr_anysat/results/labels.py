@@ -11,11 +11,11 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from xr_anysat._version import __version__
-from xr_anysat.arguments import Settings
 from xr_anysat.compute.normalize import Normalization
 from xr_anysat.cube.spec import CubeSpec
-from xr_anysat.modelspec import Model
-from xr_anysat.tiling import Axis
+from xr_anysat.job.model import Model
+from xr_anysat.job.options import Settings
+from xr_anysat.layout.tiles import Axis
 from xr_anysat.weights.files import PUBLISHED, WeightsSource, digest_of
 
 __all__ = [

@@ -28,9 +28,9 @@ from rasterio.errors import (
 )
 from rioxarray.exceptions import RioXarrayError
 
-from xr_anysat.arguments import check_whole
+from xr_anysat.atomic import atomic_replace, check_target
 from xr_anysat.errors import OptionError, StoreError
-from xr_anysat.targets import check_target, file_beside
+from xr_anysat.job.options import check_whole
 
 __all__ = ["check_array", "plain_value", "to_raster"]
 
@@ -116,7 +116,7 @@ def to_raster(
         raise OptionError(
             f"{target.name} is to be a GeoTIFF: end its name in .tif, or choose another driver="
         )
-    with file_beside(target) as final:
+    with atomic_replace(target) as final:
         _rehearse(described, final.parent, driver, wanted, judged)
         plain = final.with_name("plain.tif")
         try:

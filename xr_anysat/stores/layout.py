@@ -14,10 +14,10 @@ import xarray as xr
 from xr_anysat.errors import StoreError
 
 from .conventions import convention_attrs
+from .location import ZarrLocation
 from .manifest import ARRAY, FOLDER, Manifest
 from .quantize import MISSING
 from .regions import RegionGrid
-from .storage import Place
 
 __all__ = [
     "ROOT",
@@ -40,7 +40,9 @@ PARTIAL = ".partial"
 """End of the names of files that Zarr's store of local files had begun when it was killed."""
 
 
-def lay_out(place: Place, result: xr.DataArray, grid: RegionGrid, beside: xr.Dataset) -> None:
+def lay_out(
+    place: ZarrLocation, result: xr.DataArray, grid: RegionGrid, beside: xr.Dataset
+) -> None:
     """Write coordinates, attributes and the description of the map, and no chunk of it.
 
     Parameters
@@ -85,7 +87,7 @@ def lay_out(place: Place, result: xr.DataArray, grid: RegionGrid, beside: xr.Dat
         place.write(name, made[name])
 
 
-def is_laid_out(place: Place) -> bool:
+def is_laid_out(place: ZarrLocation) -> bool:
     """Whether a store has been laid out to its end."""
     return None not in (place.read_json(ROOT), place.read_json(f"{ARRAY}/{ROOT}"))
 
@@ -95,7 +97,7 @@ def chunk_name(index: tuple[int, int, int]) -> str:
     return f"{ARRAY}/c/" + "/".join(map(str, index))
 
 
-def require_free(place: Place) -> None:
+def require_free(place: ZarrLocation) -> None:
     """Make sure that nothing but what `to_zarr` has begun is where a store is to be.
 
     Raises
@@ -113,7 +115,7 @@ def require_free(place: Place) -> None:
         )
 
 
-def clear(place: Place) -> None:
+def clear(place: ZarrLocation) -> None:
     """Delete a store that `to_zarr` has begun.
 
     It cannot be opened any more before its data go, and what says whose it is goes last: after a
@@ -147,7 +149,7 @@ def _folder(name: str) -> str:
     return f"{inside}{first}" if slash else ""
 
 
-def finish(place: Place, attrs: dict[str, Any]) -> None:
+def finish(place: ZarrLocation, attrs: dict[str, Any]) -> None:
     """Say that a store is complete, and sweep up what kills have left."""
     for name in [*place.names(f"{ARRAY}/c/"), *place.names(f"{FOLDER}/")]:
         if name.endswith(PARTIAL):

@@ -18,13 +18,13 @@ import xarray as xr
 from xr_anysat._version import __version__
 from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import StoreError
-from xr_anysat.prepare import Prepared
+from xr_anysat.job.build import Prepared
 from xr_anysat.results.labels import result_geobox
 from xr_anysat.weights.files import PUBLISHED, WeightsSource
 
+from .location import ZarrLocation
 from .regions import RegionGrid
 from .report import FailedRegion
-from .storage import Place
 
 __all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "digest", "done_record"]
 
@@ -47,7 +47,7 @@ SHOWN = 8
 class Manifest:
     """The objects of a store that say what is in it."""
 
-    place: Place
+    place: ZarrLocation
 
     def job(self) -> dict[str, Any] | None:
         """Give the job that a store was laid out for, None where there is none."""
@@ -222,7 +222,7 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     return found
 
 
-def check_same(place: Place, there: dict[str, Any], here: dict[str, Any]) -> None:
+def check_same(place: ZarrLocation, there: dict[str, Any], here: dict[str, Any]) -> None:
     """Refuse to go on with another job's store.
 
     Raises

@@ -7,16 +7,15 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
-from xr_anysat._warn import warn
-from xr_anysat.errors import StoreError
+from xr_anysat.errors import StoreError, warn
+from xr_anysat.formatting import count_text
 from xr_anysat.results.labels import LONG_NAME
-from xr_anysat.tables import count_text
 
 from .layout import ROOT, is_laid_out
+from .location import ZarrLocation, open_location
 from .manifest import ARRAY, Manifest
 from .quantize import MISSING
 from .regions import RegionGrid
-from .storage import Place, open_place
 
 __all__ = ["open_embedding", "open_quantization", "open_reduction", "open_stored"]
 
@@ -51,7 +50,7 @@ def open_embedding(
     AnySatWarning
         With the share that is there, where some of it is missing.
     """
-    place = open_place(store, storage_options, read_only=True)
+    place = open_location(store, storage_options, read_only=True)
     manifest = Manifest(place=place)
     job, dataset = open_stored(place, decode)
     result = dataset[ARRAY].drop_vars(["scale", "offset"], errors="ignore")
@@ -139,7 +138,7 @@ def _beside(
     store: Any, storage_options: dict[str, Any] | None, names: tuple[str, ...], what: str, how: str
 ) -> xr.Dataset:
     """Load variables beside a map, with the map's attributes."""
-    place = open_place(store, storage_options, read_only=True)
+    place = open_location(store, storage_options, read_only=True)
     _, dataset = open_stored(place, decode=True)
     found = dataset[[name for name in names if name in dataset]]
     if names[0] not in found:
@@ -153,7 +152,7 @@ def _beside(
     return found
 
 
-def open_stored(place: Place, decode: bool) -> tuple[dict[str, Any] | None, xr.Dataset]:
+def open_stored(place: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | None, xr.Dataset]:
     """Open a store with all that is beside its map, and nothing loaded."""
     try:
         job = Manifest(place=place).job()

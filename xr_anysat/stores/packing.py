@@ -12,13 +12,12 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xr_anysat._warn import warn
-from xr_anysat.arguments import check_whole
-from xr_anysat.errors import OptionError, StoreError
-from xr_anysat.graph.runs import Effort
-from xr_anysat.prepare import Prepared
+from xr_anysat.errors import OptionError, StoreError, warn
+from xr_anysat.formatting import count_text
+from xr_anysat.graph.run import RetryPolicy
+from xr_anysat.job.build import Prepared
+from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
-from xr_anysat.tables import count_text
 
 from .manifest import Manifest, digest
 from .quantize import Quantization, as_quantization, fit_quantization
@@ -240,7 +239,7 @@ class Packed:
 
 
 def with_numbers(
-    packing: Packing, prepared: Prepared, manifest: Manifest, effort: Effort
+    packing: Packing, prepared: Prepared, manifest: Manifest, effort: RetryPolicy
 ) -> Packed:
     """Find the numbers of a packing: those given, those in the store, or new ones, and keep these.
 

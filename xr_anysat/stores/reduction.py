@@ -13,7 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import OptionError
-from xr_anysat.extras import require
+from xr_anysat.settings import require
 
 __all__ = [
     "COMPONENT_DIM",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from xr_anysat.tables import count_text
+from xr_anysat.formatting import count_text
 
 __all__ = ["FailedRegion", "StoreReport"]
 

@@ -14,13 +14,13 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import ScaleError, StoreError, WeightsError
-from xr_anysat.graph.guard import Failed
-from xr_anysat.graph.jobs import Job
 from xr_anysat.graph.lazy import embed_array
 from xr_anysat.graph.progress import progress_bar
-from xr_anysat.graph.runs import Effort, Stop, run
-from xr_anysat.prepare import Prepared
-from xr_anysat.tiling import Axis, ChunkedAxis
+from xr_anysat.graph.retries import Failed
+from xr_anysat.graph.run import RetryPolicy, Stop, run
+from xr_anysat.job.build import Prepared
+from xr_anysat.job.job import Job
+from xr_anysat.layout.tiles import Axis, ChunkedAxis
 
 __all__ = ["Sample", "draw_sample", "sampled_patches"]
 
@@ -68,7 +68,7 @@ class Sample:
     left_out: tuple[int, ...]
 
 
-def draw_sample(prepared: Prepared, effort: Effort) -> Sample:
+def draw_sample(prepared: Prepared, effort: RetryPolicy) -> Sample:
     """Embed some windows of a map, and draw vectors from them.
 
     Windows lie on a regular grid over the map, and the cells of each are drawn with its number as

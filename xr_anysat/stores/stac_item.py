@@ -13,13 +13,13 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from xr_anysat.errors import StoreError
-from xr_anysat.extras import require
+from xr_anysat.settings import require
 
 from .conventions import embedding_fields, geobox_of, proj_fields
+from .location import open_location
 from .manifest import ARRAY, Manifest
 from .opening import open_stored
 from .regions import RegionGrid
-from .storage import open_place
 
 if TYPE_CHECKING:
     import pystac
@@ -82,7 +82,7 @@ def stac_item(
         Where there is no embedding, or it does not say what made it.
     """
     pystac = require("pystac", "stac", "stac_item()")
-    place = open_place(store, storage_options, read_only=True)
+    place = open_location(store, storage_options, read_only=True)
     job, dataset = open_stored(place, decode=False)
     embedding = dataset[ARRAY]
     if missing := {"mode", "model", "weights", "dates", "gsd_m", "patch_size_m"} - {

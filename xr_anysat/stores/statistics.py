@@ -7,14 +7,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from xr_anysat._warn import warn
 from xr_anysat.compute.normalize import moments_to_stats
-from xr_anysat.errors import StoreError
-from xr_anysat.graph.guard import Failed
-from xr_anysat.graph.lazy_stats import block_moments, merged
+from xr_anysat.errors import StoreError, warn
 from xr_anysat.graph.progress import progress_bar
-from xr_anysat.graph.runs import Effort, Stop, run
-from xr_anysat.prepare import Prepared, in_slabs
+from xr_anysat.graph.retries import Failed
+from xr_anysat.graph.run import RetryPolicy, Stop, run
+from xr_anysat.graph.statistics import block_moments, merged
+from xr_anysat.job.build import Prepared, in_slabs
 
 from .manifest import Manifest
 
@@ -28,7 +27,7 @@ LEFT_OUT = 0.5
 """Share of a cube's blocks without which its statistics would be no statistics of it."""
 
 
-def with_statistics(prepared: Prepared, manifest: Manifest, effort: Effort) -> Prepared:
+def with_statistics(prepared: Prepared, manifest: Manifest, effort: RetryPolicy) -> Prepared:
     """Give a job the numbers that it normalises with: those in the store, or new ones.
 
     Raises
@@ -74,7 +73,7 @@ def _merged(done: dict[int, Any], failed: dict[int, Failed], blocks: da.Array) -
     return merged([done.get(n, nothing) for n in range(blocks.numblocks[0])])
 
 
-def _blocks(blocks: da.Array, effort: Effort) -> tuple[dict[int, Any], dict[int, Failed]]:
+def _blocks(blocks: da.Array, effort: RetryPolicy) -> tuple[dict[int, Any], dict[int, Failed]]:
     """Compute the blocks of an array in waves."""
     done: dict[int, Any] = {}
     failed: dict[int, Failed] = {}

@@ -2,19 +2,19 @@
 
 from typing import Any, Literal
 
-from xr_anysat.arguments import check_choice, check_whole
 from xr_anysat.embed import prepare_as_embed
 from xr_anysat.errors import OptionError, StoreError, WeightsError
-from xr_anysat.graph.guard import check_blocks
-from xr_anysat.prepare import Cube, Mode
+from xr_anysat.graph.retries import check_blocks
+from xr_anysat.job.build import Cube, Mode
+from xr_anysat.job.options import check_choice, check_whole
 
-from .filling import fill
 from .layout import clear, require_free
+from .location import ZarrLocation, open_location
 from .manifest import Manifest, check_same, describe
 from .packing import Quantize, Reduce, find_packing, require_map
 from .regions import RegionGrid, Regions
 from .report import StoreReport
-from .storage import Place, open_place
+from .write_regions import fill
 
 __all__ = ["to_zarr"]
 
@@ -117,7 +117,7 @@ def to_zarr(
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     prepared = prepare_as_embed(check_blocks(cube), mode, checked)
     packing = find_packing(quantize, reduce, prepared)
-    place = open_place(store, storage_options)
+    place = open_location(store, storage_options)
     grid = packing.regions(prepared)
     job = describe(prepared, grid, options.get("mask"), packing.describe())
     try:
@@ -132,7 +132,7 @@ def to_zarr(
 
 
 def _begun(
-    place: Place, job: dict[str, Any], resume: bool, overwrite: bool, regions: Any
+    place: ZarrLocation, job: dict[str, Any], resume: bool, overwrite: bool, regions: Any
 ) -> dict[str, Any]:
     """Give the job of a store, after it has been made this one's or found to be the same."""
     manifest = Manifest(place=place)

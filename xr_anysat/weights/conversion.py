@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from xr_anysat._warn import warn
-from xr_anysat.errors import OptionError, WeightsError
+from xr_anysat.errors import OptionError, WeightsError, warn
 from xr_anysat.model.config import SIZES, ModelConfig, model_config, tensor_shapes
 
 from .checkpoint import FLOATS, Checkpoint, FloatArray, read_checkpoint

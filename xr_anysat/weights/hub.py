@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from xr_anysat._warn import warn
-from xr_anysat.errors import WeightsError
+from xr_anysat.errors import WeightsError, warn
 from xr_anysat.model.config import model_config
 
 from .conversion import converted_path, file_digest

@@ -1,0 +1,1 @@
+"""Cubes from the items of catalogues."""

@@ -1,1 +1,0 @@
-"""What is understood of a cube, and what is doubtful about it."""

@@ -1,0 +1,171 @@
+"""Patch tokens of a window to the embeddings of its tiles: numpy in, numpy out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from xr_anysat.job.model import Model
+from xr_anysat.layout.tiles import blend_weights
+
+from .engine import Engine, engine_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TileSpec", "TileSums", "encode_window"]
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Places = list[tuple[int, int]]
+"""Tiles, by their row and column among those of a window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileSpec:
+    """Tiles of a window of patches.
+
+    Parameters
+    ----------
+    model
+        With its weights found.
+    patch_size
+        Metres.
+    rows, columns
+        (start, stop) of each tile along each axis, in patches of the window; every pair of a row
+        and a column is a tile.
+    tile
+        Patches of a complete tile.
+    blended
+        Whether tiles overlap.
+    whole_tiles
+        Whether the tiles' own embeddings are wanted instead of those of their patches.
+    chosen
+        Which pairs of a row and a column are tiles, where not all are.
+    """
+
+    model: Model
+    patch_size: float
+    rows: tuple[tuple[int, int], ...]
+    columns: tuple[tuple[int, int], ...]
+    tile: int
+    blended: bool
+    whole_tiles: bool = False
+    chosen: tuple[tuple[int, int], ...] | None = None
+
+
+class TileSums(NamedTuple):
+    """Weighted sums over tiles: `total` (rows, columns, D) and `weight` (rows, columns)."""
+
+    total: Floats
+    weight: Floats
+
+
+def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
+    """Encode the tiles of a window.
+
+    Parameters
+    ----------
+    tokens
+        (rows, columns, D), NaN where missing.
+    spec
+        The tiles.
+
+    Returns
+    -------
+    TileSums or ndarray
+        Over the patches of the window; or, for whole tiles, (tile rows, tile columns, D) float32,
+        NaN for a tile without any valid patch, or not chosen.
+    """
+    engine = engine_of(spec.model)
+    there = ~np.isnan(tokens[..., 0])
+    batches = list(_batches(there, spec, engine.tokens))
+
+    def encode(batch: Places) -> "torch.Tensor":
+        import torch
+
+        return torch.cat(
+            engine.halving(lambda part: _encode_tiles(engine, tokens, there, part, spec), batch)
+        )
+
+    if spec.whole_tiles:
+        shape = (len(spec.rows), len(spec.columns), tokens.shape[-1])
+        tiles = np.full(shape, np.nan, dtype=np.float32)
+        embedded = engine.map(lambda batch: engine.fetch(encode(batch)), batches)
+        for batch, values in zip(batches, embedded, strict=True):
+            tiles[tuple(np.transpose(batch))] = values[:, 0]
+        return tiles
+    if engine.device.type == "cpu":  # batches side by side, added up here in their order
+        sums = TileSums(np.zeros_like(tokens), np.zeros(there.shape, dtype=np.float32))
+        embedded = engine.map(lambda batch: engine.fetch(encode(batch)), batches)
+        for batch, values in zip(batches, embedded, strict=True):
+            _add(sums, values, _shares(there, batch, spec), batch, spec)
+        return sums
+
+    def encode_all(shape: tuple[int, ...]) -> TileSums:  # large batches, added up on the device
+        import torch
+
+        total, weight = (torch.zeros(size, device=engine.device) for size in (shape, shape[:2]))
+        for batch in batches:
+            shares = engine.send(_shares(there, batch, spec))
+            _add((total, weight), encode(batch), shares, batch, spec)
+        # what stays in the graph is copied out of the pinned memory of copies under way
+        return TileSums(engine.fetch(total).copy(), engine.fetch(weight).copy())
+
+    return next(engine.map(encode_all, [tokens.shape]))
+
+
+def _batches(there: Bools, spec: TileSpec, size: int) -> Iterator[Places]:
+    """Tiles of one shape together, complete ones apart from those with holes; none empty."""
+    groups: dict[tuple[int, int, bool], Places] = {}
+    every = product(range(len(spec.rows)), range(len(spec.columns)))
+    for row, column in every if spec.chosen is None else spec.chosen:
+        seen = there[slice(*spec.rows[row]), slice(*spec.columns[column])]
+        if seen.any():
+            groups.setdefault((*seen.shape, bool(seen.all())), []).append((row, column))
+    for (rows, columns, _), places in groups.items():
+        step = max(1, size // (rows * columns + 1))
+        for start in range(0, len(places), step):
+            yield places[start : start + step]
+
+
+def _encode_tiles(
+    engine: Engine, tokens: Floats, there: Bools, places: Places, spec: TileSpec
+) -> "torch.Tensor":
+    """Encode tiles of one shape, in a lane: (B, 1 + patches, D), or (B, 1, D) of whole tiles."""
+    windows = [(slice(*spec.rows[r]), slice(*spec.columns[c])) for r, c in places]
+    batch = np.stack([tokens[window] for window in windows])
+    holes = np.stack([~there[window] for window in windows])
+    holed = bool(holes.any())
+    if holed:
+        batch[holes] = 0
+    embedded = engine.network.encode_tiles(
+        engine.send(batch),
+        spec.patch_size,
+        engine.send(holes) if holed else None,
+        patches=not spec.whole_tiles,
+    ).float()
+    engine.check(embedded)
+    return embedded
+
+
+def _shares(there: Bools, places: Places, spec: TileSpec) -> Floats:
+    """Weights of the patches of tiles, (B, rows, columns), zero where a patch is missing."""
+    seen = np.stack([there[slice(*spec.rows[r]), slice(*spec.columns[c])] for r, c in places])
+    _, rows, columns = seen.shape
+    if not spec.blended:
+        return seen.astype(np.float32)
+    return np.outer(blend_weights(spec.tile, rows), blend_weights(spec.tile, columns)) * seen
+
+
+def _add(sums: Any, embedded: Any, shares: Any, places: Places, spec: TileSpec) -> None:
+    """Add tiles to sums over the patches of a window: arrays alike, of numpy or of torch."""
+    total, weight = sums
+    weighted = embedded[:, 1:].reshape(*shares.shape, -1) * shares[..., None]
+    for index, (row, column) in enumerate(places):
+        window = (slice(*spec.rows[row]), slice(*spec.columns[column]))
+        total[window] += weighted[index]
+        weight[window] += shares[index]

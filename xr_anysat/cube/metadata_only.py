@@ -1,0 +1,32 @@
+"""Stand-ins for cubes that lie in files: planning ahead is not to read them.
+
+xarray reads an array of a file that was opened without ``chunks=`` at the first look at its
+values, and the variables of a Dataset where they are stacked.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["is_on_disk", "metadata_only"]
+
+Cube = TypeVar("Cube", bound=xr.DataArray | xr.Dataset)
+
+
+def is_on_disk(cube: xr.DataArray | xr.Dataset) -> bool:
+    """Whether some of a cube is in a file, neither in memory nor a dask array."""
+    if isinstance(cube, xr.Dataset):
+        return any(is_on_disk(variable) for variable in cube.data_vars.values())
+    return cube.chunks is None and not getattr(cube.variable, "_in_memory", True)
+
+
+def metadata_only(cube: Cube) -> Cube:
+    """Give a cube of the same shape and attributes that holds nothing, if it is in a file."""
+    if not isinstance(cube, xr.DataArray | xr.Dataset) or not is_on_disk(cube):
+        return cube
+    if isinstance(cube, xr.Dataset):
+        return cube.assign({name: metadata_only(v) for name, v in cube.data_vars.items()})
+    nothing = cube.copy(data=np.broadcast_to(np.zeros((), cube.dtype), cube.shape))
+    nothing.encoding = dict(cube.encoding)
+    return nothing

@@ -1,0 +1,96 @@
+"""Chunks of a cube as they are worked on, and the way there from those it came in."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+
+from .tiles import recut
+
+__all__ = ["cut", "rechunk", "working_chunks"]
+
+OUTPUT_BYTES = 128 * 2**20
+"""Largest chunk of a result."""
+
+INPUT_BYTES = 256 * 2**20
+"""Largest chunk of a cube, all dates and bands, as float32."""
+
+GATHER_BYTES = 512 * 2**20
+"""Largest block of a cube that is put together over bands and dates before it is cut in space."""
+
+LONGEST_CHUNK = 1024
+"""Pixels: a chunk is no longer, so that there is work for all workers."""
+
+
+def working_chunks(
+    source: Sequence[Sequence[int]],
+    unit: int,
+    dates: int,
+    out_bytes: float,
+    longest: int | None = None,
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut of a cube's rows and columns as they are worked on.
+
+    Parameters
+    ----------
+    source
+        Chunks of the cube along rows and columns.
+    unit
+        Pixels that every edge is a multiple of.
+    dates
+        Dates of the cube.
+    out_bytes
+        Bytes of the result per pixel.
+    longest
+        Pixels that a chunk may be long at the most.
+    """
+    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * 10 * dates))
+    worked = min(int(pixels**0.5), LONGEST_CHUNK, longest or LONGEST_CHUNK)
+    rows, columns = (recut(sizes, unit, worked) for sizes in source)
+    return rows, columns
+
+
+def rechunk(array: da.Array, chunks: Any) -> da.Array:
+    """Re-cut an array by tasks.
+
+    With a distributed client, dask would choose its "p2p" shuffle for large arrays, which reads
+    all of a cube before it gives the first block, whatever part was asked for.
+    """
+    return array.rechunk(chunks, method="tasks")
+
+
+def cut(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
+    """Re-cut (date, ..., y, x) blocks: dates and bands in one, space as asked for.
+
+    Blocks are put together over bands and as many dates as `GATHER_BYTES` hold before they are
+    cut in space. The other way round, the block of each date and band would be cut on its own,
+    which makes millions of tasks.
+    """
+    *leading, y, x = range(values.ndim)
+    if any(len(values.chunks[axis]) > 1 for axis in leading):
+        values = _gathered(values, work)
+    return rechunk(values, {**dict.fromkeys(leading, -1), y: tuple(work[0]), x: tuple(work[1])})
+
+
+def _gathered(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
+    dates, *others, y, x = range(values.ndim)
+    bytes_per_pixel = math.prod(values.shape[axis] for axis in others) * values.dtype.itemsize
+    pixels = max(1, GATHER_BYTES // bytes_per_pixel)  # of one date
+    if max(values.chunks[y]) * max(values.chunks[x]) > pixels:
+        side = math.isqrt(pixels)
+        values = rechunk(values, {y: _joined(work[0], side), x: _joined(work[1], side)})
+    together = pixels // (max(values.chunks[y]) * max(values.chunks[x]))
+    grouped = _joined(values.chunks[0], together)
+    return rechunk(values, {**dict.fromkeys(others, -1), dates: grouped})
+
+
+def _joined(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Join neighbours up to a limit."""
+    joined = [sizes[0]]
+    for size in sizes[1:]:
+        if joined[-1] + size <= limit:
+            joined[-1] += size
+        else:
+            joined.append(size)
+    return tuple(joined)

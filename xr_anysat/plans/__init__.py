@@ -1,1 +1,0 @@
-"""What an embedding will take, before anything is computed."""

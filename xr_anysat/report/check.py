@@ -1,0 +1,292 @@
+"""What is understood of a cube, every fault and every doubt, before anything is computed."""
+
+import inspect
+import math
+import warnings
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from pyproj.exceptions import ProjError
+
+from xr_anysat.cube.bands import band_labels, variable_labels
+from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
+from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
+from xr_anysat.cube.spec import Findings, as_dataarray, declared_missing, examine
+from xr_anysat.embed import embed, prepare_as_embed
+from xr_anysat.errors import AnySatError, AnySatWarning, CubeError
+from xr_anysat.formatting import bytes_text
+from xr_anysat.job.build import Cube, Prepared, understand_cube
+from xr_anysat.job.options import check_mask
+from xr_anysat.sensors.sentinel2 import BANDS, match_bands
+
+from .check_report import Check
+from .metadata_checks import date_doubts, offset_doubts, value_doubts
+from .plan import Plan, plan_of
+from .sampling import SIDE
+from .value_checks import ValueSummary, summarize_values
+
+__all__ = ["check"]
+
+_MANY_BLOCKS = 2000
+_SMALL_BLOCK = 2**18
+"""Bytes: less than what a read from object storage brings in the time it takes to begin."""
+
+_LATER = "sample=True: values are looked at once the faults are mended"
+
+_MANY_USES = 64
+"""Chunks at work that a block of the cube goes into."""
+
+
+def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
+    """Say what is understood of a cube, and everything that is wrong or doubtful about it.
+
+    Raises nothing for a cube that `embed` would refuse: its faults are told in the words that
+    `embed` would raise them with, all at once, beside whatever could be understood. Reads no
+    pixels without `sample`; never loads weights, and does not change the cube.
+
+    Parameters
+    ----------
+    cube, mode
+        As in `embed`.
+    sample : bool
+        Read a few windows, at most 400 blocks and 128 MiB where the cube's blocks leave a choice,
+        always the same ones: quantiles by band, missing pixels by date, a picture; and doubts that
+        only values can raise or dispel. With dask's scheduler, as ``.compute()`` has it.
+    **options
+        As in `embed`: they are checked too, and what embedding takes follows from them.
+
+    Returns
+    -------
+    Check
+        Text when printed, HTML in a notebook; ``ok``, ``faults``, ``doubts``, ``bands``, ``crs``,
+        ``gsd``, ``dates`` and others for programs.
+
+    Raises
+    ------
+    TypeError
+        For an argument that `embed` does not have.
+
+    Examples
+    --------
+    >>> import xr_anysat.datasets
+    >>> cube = xr_anysat.datasets.simulated_landscape((96, 96), dates=6, chunks=96)
+    >>> report = cube.anysat.check()
+    >>> report.ok, report.gsd, len(report.dates)
+    (True, 10, 6)
+    >>> cube.isel(band=slice(1, None)).anysat.check().faults[0].split(";")[0][:31]
+    "bands ['B2'] were not found amo"
+    """
+    bound = inspect.signature(embed).bind(cube, mode, **options)
+    bound.apply_defaults()
+    asked = bound.arguments
+    source, cube = cube, metadata_only(cube)
+    try:
+        array, known = as_dataarray(cube, asked["bands"])
+    except CubeError as error:
+        return Check(faults=error.faults, sizes={}, bands={})
+    found = examine(array, bands=asked["bands"], dates=asked["dates"], faults=known)
+    faults, doubts = list(found.faults), list(found.notes)
+    given = asked["bands"] if isinstance(asked["bands"], Mapping) else {}
+    labels = _labels(cube, array, found, given)
+    bands = _chosen(labels, found, given)
+    stacked = any(source is not array for source in labels.values())
+    sources = [labels[label] for label in bands.values()] if stacked and bands else [array]
+    prepared, made, summary = None, None, None
+    if not faults:
+        prepared, told = _prepare(cube, mode, options, faults)
+        doubts += told
+    if prepared is not None:
+        made = plan_of(prepared)
+        if sample:
+            summary = _summarize(source, prepared, found, asked, faults)
+    grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
+    nodata = declared_missing(array)
+    doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
+    how = asked["normalize"] if isinstance(asked["normalize"], str) else "stats"
+    masked = asked["mask"] is not None
+    masked |= summary is not None  # then fill values are looked for
+    doubts += value_doubts(array, sources, nodata, masked=masked, normalize=how)
+    darkest = None if summary is None else _by_date(summary, len(found.moments))
+    scale = "" if summary is None else summary.scale
+    doubts += offset_doubts(array, sources, found.moments, how, darkest, scale)
+    doubts += [] if summary is None else summary.doubts
+    return Check(
+        faults=tuple(faults),
+        doubts=tuple(dict.fromkeys(doubts)),
+        advice=(_LATER,)
+        if sample and summary is None
+        else tuple(_advice(array, made, shape["nbytes"])),
+        **shape,
+        in_memory=array.chunks is None and not is_on_disk(source),
+        bands=bands,
+        unused=tuple(label for label in labels if label not in bands.values()),
+        **grid,
+        dates=tuple(np.datetime_as_string(found.moments, unit="s").tolist()),
+        nodata=nodata,
+        plan=made,
+        recutting=_recutting(array, made) if asked["input_prep"] == "tile" else None,
+        sample=summary,
+    )
+
+
+def _prepare(
+    cube: Cube, mode: str, options: dict[str, Any], faults: list[str]
+) -> tuple[Prepared | None, list[str]]:
+    """Prepare as `embed` would; what it raises is a fault, what it warns of a doubt."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AnySatWarning)
+        try:
+            prepared = prepare_as_embed(cube, mode, options)
+        except AnySatError as error:
+            faults += getattr(error, "faults", [str(error)])
+            prepared = None
+    ours = [w for w in caught if issubclass(w.category, AnySatWarning)]
+    for other in caught:
+        if other not in ours:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return prepared, [str(w.message) for w in ours]
+
+
+def _summarize(
+    cube: Cube, prepared: Prepared, found: Findings, asked: dict[str, Any], faults: list[str]
+) -> ValueSummary | None:
+    """Look at some values, unless that is a fault; those of a file are read window by window."""
+    if is_on_disk(cube) and found.grid is not None:
+        pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
+        cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
+    array, spec = understand_cube(cube, bands=asked["bands"], dates=asked["dates"])
+    mask = check_mask(asked["mask"], array, spec)
+    try:
+        summary = summarize_values(array, spec, mask, prepared.job.chunk.normalization)
+    except CubeError as error:
+        faults += error.faults
+        return None
+    faults += summary.faults
+    return summary
+
+
+def _by_date(summary: ValueSummary, count: int) -> list[float]:
+    """Darkest values of all dates, NaN for those that were not looked at."""
+    known = dict(zip(summary.dates, summary.darkest, strict=True))
+    return [known.get(date, math.nan) for date in range(count)]
+
+
+def _labels(
+    cube: Cube, array: xr.DataArray, found: Findings, given: Mapping[str, Hashable]
+) -> dict[Hashable, xr.DataArray]:
+    """Labels of all bands, each with the array whose attributes speak of it."""
+    if isinstance(cube, xr.Dataset):
+        names = variable_labels(cube, given)
+        if any(match_bands(names).values()) or set(given.values()) & set(names):
+            return {label: cube[name] for label, name in names.items()}
+    labels = [] if found.band_dim is None else band_labels(array, found.band_dim)
+    return dict.fromkeys(labels, array)
+
+
+def _chosen(
+    labels: Collection[Hashable], found: Findings, given: Mapping[str, Hashable]
+) -> dict[str, Hashable]:
+    """Match labels with bands, also where others were not found."""
+    if len(found.band_labels) == len(BANDS):
+        return dict(zip(BANDS, found.band_labels, strict=True))
+    matches = match_bands(label for label in labels if label not in given.values())
+    known = {band: label for band, label in given.items() if label in labels}
+    return {b: known.get(b, *matches[b][:1]) for b in BANDS if b in known or matches[b]}
+
+
+def _shape(array: xr.DataArray, found: Findings, bands: int, stacked: bool) -> dict[str, Any]:
+    """Sizes, and what is read of them."""
+    sizes = {str(dim): size for dim, size in array.sizes.items()}
+    if stacked:  # of which one variable may stand for all
+        sizes[str(found.band_dim)] = bands
+    return {
+        "sizes": sizes,
+        "dtype": str(array.dtype),
+        "nbytes": math.prod(sizes.values()) * array.dtype.itemsize,
+        "blocks": None if array.chunks is None else math.prod(map(len, array.chunks)),
+    }
+
+
+def _place(grid: Grid) -> tuple[tuple[float, float] | None, float | None]:
+    """Longitude and latitude of the middle, and metres on the ground from pixel to pixel."""
+    box = grid.geobox.extent.boundingbox
+    crs = pyproj.CRS.from_user_input(str(grid.geobox.crs))
+    middle = (box.left + box.right) / 2, (box.bottom + box.top) / 2
+    try:
+        centre = degrees(crs, middle)
+    except ProjError:
+        return None, None
+    if not all(map(math.isfinite, centre)):
+        return None, None
+    scale = ground_scale(crs, middle)
+    metres = float(grid.geobox.resolution.x) * crs.axis_info[0].unit_conversion_factor
+    return centre, None if scale is None else metres / math.sqrt(scale[0] * scale[1])
+
+
+def _grid(array: xr.DataArray, found: Findings) -> dict[str, Any]:
+    """Where the pixels are, as far as that is known."""
+    grid = found.grid
+    crs = find_crs(array, [])
+    if crs is None:
+        return {}
+    known: dict[str, Any] = {"crs": _code(crs), "crs_name": crs.name}
+    if grid is None:
+        return known
+    centre, ground = _place(grid)
+    return known | {
+        "gsd": grid.gsd,
+        "ground_gsd": ground,
+        "bounds": tuple(map(float, grid.geobox.extent.boundingbox.bbox)),
+        "centre": centre,
+        "northward": grid.flip_y,
+        "westward": grid.flip_x,
+    }
+
+
+def _code(crs: pyproj.CRS) -> str:
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else "no code"
+
+
+def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[str]:
+    """Say what would make it cheaper: what the plan knows, and what the chunks cost."""
+    if made is None:
+        return
+    yield from made.advice
+    if array.chunks is None:
+        return
+    blocks = math.prod(map(len, array.chunks))
+    if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
+        yield (
+            f"the cube comes in {blocks:,} blocks of {bytes_text(nbytes / blocks)}, each of which "
+            'is read by itself; load it in larger ones: chunks={"x": 1024, "y": 1024}'
+        )
+    uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
+    if uses > _MANY_USES:
+        largest = " x ".join(str(max(sizes)) for sizes in made.chunks_in)
+        yield (
+            f"a block of the cube ({largest} px) goes into up to {uses:,} chunks at work, and any "
+            'part of the result reads all of it; load it in smaller ones: chunks={"x": 1024, '
+            '"y": 1024}'
+        )
+
+
+def _recutting(array: xr.DataArray, made: Plan | None) -> tuple[int, int] | None:
+    """Most chunks at work that a block goes into, and most blocks that such a chunk is made of."""
+    if made is None or array.chunks is None:
+        return None
+    uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
+    leading = math.prod(map(len, array.chunks))
+    leading //= math.prod(map(len, made.chunks_in))
+    return uses, leading * math.prod(map(_most_parts, made.chunks, made.chunks_in))
+
+
+def _most_parts(ones: Sequence[int], others: Sequence[int]) -> int:
+    """Most chunks of another cut that a chunk of one overlaps, along one axis."""
+    edges, ends = np.cumsum(others), np.cumsum(ones)
+    first = np.searchsorted(edges, ends - np.asarray(ones), side="right")
+    last = np.searchsorted(edges, ends - 1, side="right")
+    return int((last - first).max()) + 1

@@ -1,0 +1,279 @@
+"""What is doubtful about a cube, as far as its metadata say: dates, missing values, scale, offset.
+
+Each doubt is a text that says what was found, why it matters, and the call that mends it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
+
+__all__ = ["date_doubts", "offset_doubts", "value_doubts"]
+
+Moments = npt.NDArray[np.datetime64]
+
+FIRST_IMAGE = np.datetime64("2015-06-23")
+"""Launch of Sentinel-2A."""
+
+OFFSET_BEGAN = np.datetime64("2022-01-25")
+"""From this day on products are of processing baseline 04.00 or later, whose DN are 1000 higher
+(ESA, S2-PDGS-TAS-DI-PSD); older images that were processed again are too."""
+
+OFFSET_BASELINE = 4.0
+
+OFFSET_DN = 1000
+
+LONG_GAP = np.timedelta64(90, "D")
+"""A season."""
+
+_BASELINES = ("s2:processing_baseline", "processing_baseline", "processing:version")
+_APPLIED = "earthsearch:boa_offset_applied"
+_BASELINE = re.compile(r"\d\d?\.\d\d")
+_WHEN_MIXED = "the same ground has different values before and after"
+
+
+def repeated_days(moments: Moments, longitude: float | None) -> dict[str, int]:
+    """Solar days with several images, and how many these are."""
+    shift = np.timedelta64(round(3600 * (longitude or 0.0) / 15), "s")
+    days = Counter(str(day) for day in (moments + shift).astype("M8[D]"))
+    return {day: count for day, count in sorted(days.items()) if count > 1}
+
+
+def date_doubts(
+    moments: Moments, longitude: float | None, now: np.datetime64 | None = None
+) -> Iterator[str]:
+    """Doubts about dates.
+
+    Parameters
+    ----------
+    moments
+        (T,) datetime64[s] in the cube's order.
+    longitude
+        Of the cube's middle, in degrees, where it is known: by it a day is counted.
+    now
+        The present, by which dates are in the future.
+    """
+    if not len(moments) or np.isnat(moments).any():
+        return  # a fault
+    repeated = repeated_days(moments, longitude)
+    if repeated:
+        yield (
+            f"there are several images of one day, each of which counts as a date of its own: "
+            f"{_some_days(repeated)}. Where they are parts of one overpass, load them as one: "
+            'odc.stac.load(..., groupby="solar_day"), which xr_anysat.load_s2 does by itself.'
+        )
+    now = np.datetime64("now") if now is None else now
+    early = moments < FIRST_IMAGE
+    late = moments > now + np.timedelta64(1, "D")
+    for strange, what in (
+        (early, f"before {FIRST_IMAGE}, when the first Sentinel-2 was launched"),
+        (late, "in the future"),
+    ):
+        if strange.any():
+            yield (
+                f"{int(strange.sum())} of {len(moments)} dates are {what} "
+                f"({moments[strange][0].astype('M8[D]')}, for example); AnySat reads the day of "
+                'the year from them. Give the right ones: dates=["2021-04-03", ...].'
+            )
+    firsts = (moments == moments.astype("M8[M]")).all()
+    if firsts and len(moments) > 2:
+        yield (
+            "every date is the first of a month at midnight: labels of composites rather than days "
+            "of images? AnySat reads the day of the year; the middle of the month is nearer to it: "
+            'dates=cube.indexes["time"] + pd.Timedelta(days=14).'
+        )
+    ordered = np.sort(moments)
+    gaps = np.diff(ordered)
+    if len(gaps) > 2 and gaps.max() > LONG_GAP and gaps.max() > 5 * np.median(gaps):
+        place = int(gaps.argmax())
+        first, last = ordered[place : place + 2].astype("M8[D]")
+        days = (last - first).astype(int)
+        yield (
+            f"there is no image for {days} days, from {first} to {last}, while the "
+            "others follow one another closely; was all of the search loaded?"
+        )
+    if len(moments) == 1:
+        yield (
+            "the cube has one date; AnySat was pretrained on time series, and tells crops and "
+            "trees by their seasons. Load a longer period."
+        )
+
+
+def value_doubts(
+    array: xr.DataArray,
+    sources: Sequence[xr.DataArray],
+    nodata: Sequence[float],
+    *,
+    masked: bool,
+    normalize: str,
+) -> Iterator[str]:
+    """Doubts about what the values mean.
+
+    Parameters
+    ----------
+    array
+        The cube.
+    sources
+        The cube itself, or the variables that it was stacked from: their attributes count.
+    nodata
+        Values that the cube declares as missing.
+    masked
+        Whether a mask is given.
+    normalize
+        Name of the normalisation.
+    """
+    whole = array.dtype.kind in "iu"
+    if whole and not nodata and not masked:
+        stacked = len(sources) > 1
+        call = "cube.where(cube != 0)" if stacked else "cube.rio.write_nodata(0)"
+        yield (
+            f"the values are {array.dtype} and the cube declares none of them missing, so that a "
+            "fill value would be taken for ground. If there is one (0 in the products of ESA), "
+            f"declare it: {call}."
+        )
+    limits = np.iinfo(array.dtype) if whole else None
+    beyond = [f"{n:g}" for n in nodata if limits and not limits.min <= n <= limits.max]
+    if beyond and len(beyond) == len(nodata):
+        yield (
+            f"the cube declares {', '.join(beyond)} as missing, which {array.dtype} cannot hold: "
+            "which value stands for missing here? Declare it: cube.rio.write_nodata(0)."
+        )
+    if array.dtype == np.uint8:
+        yield (
+            "the values are uint8, 255 at the most, while DN go beyond 10000: a picture made for "
+            "looking at? Load the bands themselves."
+        )
+    applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}
+    scaled = [factor for factor, _ in applied if factor <= 10 / DN_PER_REFLECTANCE]
+    if array.dtype.kind == "f" and scaled and normalize in ("treesatai", "reflectance"):
+        yield (
+            f"the values were multiplied by {scaled[0]:g} when they were read, which makes them "
+            f"reflectance, but normalize={normalize!r} is for DN. Open the file with "
+            f"mask_and_scale=False, or give cube * {DN_PER_REFLECTANCE}."
+        )
+
+
+def offset_doubts(
+    array: xr.DataArray,
+    sources: Sequence[xr.DataArray],
+    moments: Moments,
+    normalize: str,
+    darkest: Sequence[float] | None = None,
+    scale: str = "",
+) -> Iterator[str]:
+    """Doubts whether 1000 DN too many are in the values.
+
+    Where all dates have them and each band is normalised by its own statistics, they fall out.
+
+    Parameters
+    ----------
+    array, sources, normalize
+        As in `value_doubts`.
+    moments
+        (T,) datetime64[s] in the cube's order.
+    darkest
+        By date, the 2 % quantile of the darkest band, NaN where nothing was seen; None where no
+        values were.
+    scale
+        "reflectance" where the values are.
+    """
+    if not len(moments) or np.isnat(moments).any() or "added_offset" in array.coords:
+        return  # a fault; or load_s2 has removed it
+    own = normalize in ("zscore", "tile_zscore")
+    seen = np.full(len(moments), np.nan) if darkest is None else np.asarray(darkest)
+    floor = OFFSET_DN / (DN_PER_REFLECTANCE if scale == "reflectance" else 1)
+    high = seen > 0.95 * floor
+    scalings = [_scaling(source.attrs) for source in sources]
+    stated = [offset / factor for factor, offset in scalings if offset and factor]
+    if stated and not own:
+        yield (
+            f"the cube states an offset that was not applied ({stated[0]:g} in units of its "
+            f"values), and normalize={normalize!r} takes them as they are: cube + ({stated[0]:g})."
+        )
+        return
+    raised = _raised_by_baseline(array, len(moments))
+    known = raised is not None
+    if raised is None:
+        raised = moments >= OFFSET_BEGAN
+    if raised.any() and not (own and raised.all()):
+        looked = raised & ~np.isnan(seen)
+        if looked.any() and not high[looked].all():
+            return  # values below 1000: it was removed
+        yield _raised_text(raised, known=known, seen=bool(looked.any()), normalize=normalize)
+        return
+    looked = ~np.isnan(seen)
+    if not own and not known and looked.any() and high[looked].all():
+        yield (
+            "98 % of the values of every band and date are above 1000 DN, as they are where the "
+            "1000 DN that processing baselines 04.00 and later add were not removed (or where all "
+            f"is bright: desert, snow, clouds), and normalize={normalize!r} is for DN without "
+            'them. Load with xr_anysat.load_s2, or give cube.astype("float32") - 1000.'
+        )
+
+
+def _raised_text(raised: Any, *, known: bool, seen: bool, normalize: str) -> str:
+    number = f"{int(raised.sum())} of {len(raised)} dates"
+    if known:
+        what = (
+            f"{number} are of processing baseline 04.00 or later, whose DN are 1000 higher, and "
+            "nothing in the cube says that these were removed"
+        )
+    else:
+        what = (
+            f"{number} are from {OFFSET_BEGAN} or later, when the DN of products became 1000 "
+            "higher (processing baseline 04.00), and nothing in the cube says whether these were "
+            "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not)"
+        )
+    if raised.all():
+        what += f"; normalize={normalize!r} takes the values as they are"
+    else:
+        what += f"; where they were not, {_WHEN_MIXED}"
+    if seen:
+        what += ". In the sample 98 % of the values of these dates are above 1000 in every band"
+    elif not known:
+        what += ". check(sample=True) looks at some values"
+    return f"{what}. xr_anysat.load_s2 removes them; or subtract 1000 from those dates."
+
+
+def _raised_by_baseline(array: xr.DataArray, count: int) -> npt.NDArray[np.bool_] | None:
+    """Which dates have 1000 DN too many by what the catalogue says; None where it says nothing."""
+    name = next((n for n in _BASELINES if _by_date(array, n, count) is not None), None)
+    applied = _by_date(array, _APPLIED, count)
+    done = np.array([str(value).lower() == "true" for value in applied or [""] * count])
+    if name is None:
+        return np.zeros(count, dtype=bool) if applied and done.all() else None
+    texts = [str(value) for value in _by_date(array, name, count) or ()]
+    found = [[float(number) for number in _BASELINE.findall(text)] for text in texts]
+    if not all(found):
+        return None
+    return np.array([max(numbers) >= OFFSET_BASELINE for numbers in found]) & ~done
+
+
+def _by_date(array: xr.DataArray, name: Hashable, count: int) -> list[Any] | None:
+    """Values of a coordinate along time, or of a scalar one for every date."""
+    coord = array.coords.get(name)
+    if coord is None or coord.size not in (1, count) or coord.ndim > 1:
+        return None
+    values = np.ravel(coord.values).tolist()
+    return values if len(values) == count else values * count
+
+
+def _scaling(stated: Any) -> tuple[float, float]:
+    """Factor and offset that attributes or an encoding state."""
+    try:
+        return float(stated.get("scale_factor", 1.0)), float(stated.get("add_offset", 0.0))
+    except (TypeError, ValueError):
+        return 1.0, 0.0
+
+
+def _some_days(repeated: dict[str, int]) -> str:
+    shown = [f"{day} ({count})" for day, count in list(repeated.items())[:3]]
+    if len(repeated) > 3:
+        return f"{len(repeated)} days ({', '.join(shown)}, ...)"
+    return ", ".join(shown)

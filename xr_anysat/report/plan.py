@@ -1,0 +1,330 @@
+"""What an embedding will take, before anything is computed: tiles, chunks, arithmetic, memory."""
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask
+import numpy as np
+
+from xr_anysat.cube.metadata_only import metadata_only
+from xr_anysat.embed import prepare_as_embed
+from xr_anysat.formatting import (
+    amount_text,
+    bytes_text,
+    count_text,
+    duration_text,
+    html_list,
+    html_table,
+    sizes_text,
+    text_list,
+    text_table,
+)
+from xr_anysat.job.build import Cube, Prepared
+from xr_anysat.job.options import check_whole
+from xr_anysat.results.labels import result_geobox
+from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
+from xr_anysat.stores.sample import sampled_patches
+
+from . import cost
+from .estimates import estimate_memory, estimate_seconds, find_amounts, find_products
+
+__all__ = ["Plan", "plan", "plan_of"]
+
+_MANY_BLOCKS = 1_000_000
+"""Dask's scheduler takes a fraction of a millisecond and about a kilobyte for each task."""
+
+_LARGE_BYTES = 100 * 10**9
+"""More than most disks and memories spare without a second thought."""
+
+_MUCH_SAMPLED = 0.05
+"""Share of a map's patches: what is embedded twice below it goes unnoticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `embed` or `to_zarr` would do with the same arguments, in one worker that works alone.
+
+    Parameters
+    ----------
+    mode
+        As asked for.
+    dims
+        Sizes of the result by dimension; with `quantize` or `reduce`, of what is stored.
+    dtype
+        Of the same.
+    nbytes
+        Of the same in memory, or in files before these are compressed.
+    dates
+        Images that are embedded of each pixel.
+    patches, tiles
+        How many there are.
+    sampled
+        Patches that are embedded once more beforehand, for numbers of `quantize` and `reduce`
+        that are not given.
+    tile_shape
+        Patches of a complete tile.
+    reads
+        How many times the cube is read.
+    chunks_in
+        Sizes of the cube's chunks along y and x, as it came.
+    chunks
+        The same as they are worked on, which are whole patches.
+    chunks_out
+        Sizes of the chunks of the result, by its dimensions; with `quantize` or `reduce`, of the
+        files that are written.
+    multiply_adds
+        By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
+        The formula is that of `xr_anysat.report.cost`.
+    threads
+        Of the worker, for which the memory is said.
+    memory
+        Peak resident bytes of the worker while the result is written chunk by chunk; packing it
+        takes no more, because blocks are computed in full first.
+    seconds
+        Estimate of the worker's arithmetic, without reading and writing; None unless calibrated.
+    advice
+        What would make it cheaper.
+    """
+
+    mode: str
+    dims: dict[str, int]
+    dtype: str
+    nbytes: int
+    dates: int
+    patches: int
+    tiles: int
+    sampled: int
+    tile_shape: tuple[int, int]
+    reads: int
+    chunks_in: tuple[tuple[int, ...], tuple[int, ...]]
+    chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    chunks_out: tuple[tuple[int, ...], ...]
+    multiply_adds: dict[str, int]
+    threads: int
+    memory: int
+    seconds: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiply-add is two."""
+        return 2 * sum(self.multiply_adds.values())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values, as they are printed."""
+        total = sum(self.multiply_adds.values())
+        shares = ", ".join(
+            f"{stage} {work / max(total, 1):.0%}" for stage, work in self.multiply_adds.items()
+        )
+        shape = ", ".join(f"{name}: {size}" for name, size in self.dims.items())
+        threads = count_text(self.threads, "thread")
+        rows = [
+            ("result", f"({shape}) {self.dtype}, {bytes_text(self.nbytes)}"),
+            ("chunks of the cube", " x ".join(map(sizes_text, self.chunks_in)) + " px"),
+            ("chunks at work", " x ".join(map(sizes_text, self.chunks)) + " px"),
+            ("chunks of the result", " x ".join(map(sizes_text, self.chunks_out))),
+            ("reads of the cube", str(self.reads)),
+            ("dates", str(self.dates)),
+            ("patches", f"{self.patches:,}"),
+            ("tiles", f"{self.tiles:,} of {self.tile_shape[0]} x {self.tile_shape[1]} patches"),
+            *([("sample", f"{self.sampled:,} patches, embedded beforehand")] * bool(self.sampled)),
+            ("multiply-adds", f"{amount_text(total)} ({shares})"),
+            ("memory", f"about {bytes_text(self.memory)} in a worker of {threads}"),
+        ]
+        if self.seconds is not None:
+            rows.append(
+                ("arithmetic", f"about {duration_text(self.seconds)} on this machine alone")
+            )
+        return rows
+
+    def __repr__(self) -> str:
+        lines = [f"<xr_anysat.Plan, mode {self.mode!r}>", *text_table(self.rows())]
+        lines += text_list(self.advice)
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        table = html_table(f"xr_anysat plan, mode {self.mode}", self.rows())
+        return table + html_list(self.advice)
+
+
+def plan(
+    cube: Cube,
+    mode: str = "grid",
+    *,
+    quantize: Quantize | None = None,
+    reduce: Reduce | None = None,
+    threads: int | None = None,
+    calibrate: bool = False,
+    **options: Any,
+) -> Plan:
+    """Say what an embedding will take, without reading the cube.
+
+    Parameters
+    ----------
+    cube, mode
+        As in `embed`.
+    quantize, reduce : optional
+        As in `to_zarr`: then the result is what that writes.
+    threads : int, optional
+        Threads of a worker. Default: those of dask's threaded scheduler on this machine.
+    calibrate : bool
+        Compute a few batches of an untrained network of the same size, some seconds long, to
+        estimate the time.
+    **options
+        As in `embed`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    CubeError, OptionError, WeightsError
+        As `embed` would; with `quantize` or `reduce`, as `to_zarr` would.
+    MissingExtraError
+        Where principal components are to be fitted without scikit-learn.
+    """
+    stored = quantize is not None or reduce is not None
+    if stored:
+        require_map(mode)
+    prepared = prepare_as_embed(metadata_only(cube), mode, options)
+    packing = find_packing(quantize, reduce, prepared) if stored else None
+    return plan_of(prepared, threads, packing=packing, calibrate=calibrate)
+
+
+def plan_of(
+    prepared: Prepared,
+    threads: int | None = None,
+    *,
+    packing: Packing | None = None,
+    calibrate: bool = False,
+) -> Plan:
+    """Say what an embedding will take that has been prepared."""
+    count = _threads() if threads is None else check_whole("threads", threads)
+    settings, rows, columns = prepared.settings, prepared.settings.rows, prepared.settings.columns
+    dims, chunks_out = _result(prepared) if packing is None else _stored(prepared, packing)
+    dtype = settings.dtype if packing is None else packing.stored_dtype
+    sampled = packing is not None and packing.sampled
+    amounts = find_amounts(prepared)
+    work = {stage: cost.total(found) for stage, found in find_products(prepared).items()}
+    made = Plan(
+        mode=settings.mode,
+        dims=dims,
+        dtype=dtype,
+        nbytes=math.prod(dims.values()) * np.dtype(dtype).itemsize,
+        dates=len(prepared.moments),
+        patches=amounts.patches,
+        tiles=sum(amounts.tiles.values()),
+        sampled=sampled_patches(prepared) if sampled else 0,
+        tile_shape=(min(rows.tile, rows.patches), min(columns.tile, columns.patches)),
+        reads=2 if prepared.lazily and _wants_statistics(prepared) else 1,
+        chunks_in=(tuple(prepared.values.chunks[2]), tuple(prepared.values.chunks[3])),
+        chunks=prepared.work,
+        chunks_out=chunks_out,
+        multiply_adds=work,
+        threads=count,
+        memory=estimate_memory(prepared if packing is None else packing.prepared(prepared), count),
+        seconds=estimate_seconds(prepared, work) if calibrate else None,
+        advice=(),
+    )
+    return replace(made, advice=tuple(_advice(made, prepared)))
+
+
+def _result(prepared: Prepared) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+    """Sizes of what `embed` gives, and of its chunks."""
+    settings, spec = prepared.settings, prepared.spec
+    width = prepared.job.chunk.model.config.width
+    features = 2 * width if settings.mode == "grid" else width
+    dims: dict[str, int] = {"feature": features}
+    if settings.mode != "pooled":
+        geobox = result_geobox(spec, settings.mode, settings.rows, settings.columns)
+        feature, *space = prepared.job.out_chunks
+        flips = (spec.flip_y, spec.flip_x)
+        chunks = (c[::-1] if f else c for c, f in zip(space, flips, strict=True))
+        return dims | {"y": geobox.shape.y, "x": geobox.shape.x}, (feature, *chunks)
+    if prepared.geometries is None:
+        return dims, ((features,),)
+    count = len(prepared.geometries.shapes)
+    return {"geometry": count, **dims}, ((count,), (features,))
+
+
+def _stored(
+    prepared: Prepared, packing: Packing
+) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+    """Sizes of what `to_zarr` writes, and of its files."""
+    grid = packing.regions(prepared)
+    return dict(zip((packing.dim, "y", "x"), grid.shape, strict=True)), grid.sizes
+
+
+def _wants_statistics(prepared: Prepared) -> bool:
+    """Whether the statistics of the cube itself are to be computed first."""
+    return prepared.pending and not prepared.job.chunk.normalization.fixed
+
+
+def _advice(made: Plan, prepared: Prepared) -> list[str]:
+    found = []
+    if made.reads > 1:
+        found.append(
+            "the cube is read twice for its z-scores; to read it once, and a part of it alone, "
+            "give statistics: normalize=cube.anysat.band_stats().compute()"
+        )
+    blocks = math.prod(len(sizes) for sizes in prepared.values.chunks)
+    if prepared.lazily and _misaligned(made):
+        unit = prepared.settings.rows.patch
+        found.append(
+            "the edges of the cube's chunks are not edges of chunks at work, so that neighbours "
+            f"read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
+            f"{64 * unit if unit < 16 else 16 * unit}"
+        )
+    if prepared.lazily and blocks > _MANY_BLOCKS:
+        found.append(
+            f"the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
+            "dates or bands in a block, or embed it region by region"
+        )
+    tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
+    if tile_share > 0.5 and prepared.settings.rows.overlapping:
+        found.append(
+            f"tiles take {tile_share:.0%} of the arithmetic; a smaller overlap= or tile_size= "
+            "makes them fewer or cheaper"
+        )
+    if made.sampled > _MUCH_SAMPLED * made.patches:
+        found.append(
+            f"a sample of {made.sampled / made.patches:.0%} of the map is embedded beforehand for "
+            "the numbers of quantize= and reduce=; those of another map save it: "
+            "quantize=xr_anysat.open_quantization(store), reduce=xr_anysat.open_reduction(store)"
+        )
+    if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
+        found.append(
+            f'the result has {bytes_text(made.nbytes)}; dtype="float16" halves it, '
+            'to_zarr(quantize="int8") divides it by four, and mode="patch" by the pixels of a patch'
+        )
+    here = _physical_memory()
+    if here is not None and made.memory > 0.8 * here:
+        found.append(
+            f"a worker may need more than this machine's {bytes_text(here)}; give it fewer threads "
+            "or load the cube in smaller chunks"
+        )
+    return found
+
+
+def _misaligned(made: Plan) -> bool:
+    """Whether an edge of the cube's chunks lies within a chunk at work."""
+    return any(
+        not set(np.cumsum(source)) <= set(np.cumsum(work))
+        and not set(np.cumsum(work)) <= set(np.cumsum(source))
+        for source, work in zip(made.chunks_in, made.chunks, strict=True)
+    )
+
+
+def _threads() -> int:
+    """Count the threads of dask's threaded scheduler."""
+    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
+
+
+def _physical_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not POSIX
+        return None

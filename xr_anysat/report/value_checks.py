@@ -1,0 +1,230 @@
+"""What some of a cube's values show: numpy in, numbers, remarks and pictures out."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xr_anysat.compute.normalize import Normalization, check_scale
+from xr_anysat.cube.spec import CubeSpec
+from xr_anysat.cube.true_colour import POSITIONS, lower_quartile, stretched
+from xr_anysat.errors import ScaleError
+from xr_anysat.sensors.sentinel2 import BANDS
+
+from .sampling import Windows, read_windows
+
+__all__ = ["ValueSummary", "summarize_values"]
+
+QUANTILES = (0.02, 0.5, 0.98)
+"""Of each band: dark, middle and bright, the few strangest pixels aside."""
+
+STRETCH = (2, 98)
+"""Percentiles that become black and full colour."""
+
+NOTABLE = 0.001
+"""Share of the pixel-dates from which on something strange is no accident."""
+
+ENOUGH = 64
+"""Valid pixel-dates from which on bands that have one value, or the same, are no accident."""
+
+_COMPARED = 4096
+"""Pixels by which bands are compared."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSummary:
+    """What some windows of a cube show.
+
+    Parameters
+    ----------
+    windows
+        (first row, last + 1, first column, last + 1) of each, from the north-west corner.
+    dates
+        Positions of the dates that were looked at.
+    blocks, nbytes
+        Of the cube that were read for it; 0 of a cube in memory.
+    quantiles
+        By band, of the valid values: 2, 50 and 98 %; NaN where nothing is valid.
+    missing
+        Share of missing pixels, by date.
+    never
+        Share of pixels that are valid at none of these dates.
+    darkest
+        2 % quantile of the darkest band, by date; NaN where nothing is valid.
+    scale
+        "DN", "reflectance", or "" where that cannot be told.
+    faults
+        What `embed` would raise once it sees these values.
+    doubts
+        What no Sentinel-2 image shows.
+    pictures
+        (rows, columns, 3) uint8 of each window: true colour as by `quicklook`, north up,
+        each stretched on its own; black where nothing is valid.
+    """
+
+    windows: tuple[tuple[int, int, int, int], ...]
+    dates: tuple[int, ...]
+    blocks: int
+    nbytes: int
+    quantiles: dict[str, tuple[float, ...]]
+    missing: tuple[float, ...]
+    never: float
+    darkest: tuple[float, ...]
+    scale: str
+    faults: tuple[str, ...]
+    doubts: tuple[str, ...]
+    pictures: tuple[npt.NDArray[np.uint8], ...] = field(repr=False, compare=False)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all windows."""
+        return sum((b - a) * (d - c) for a, b, c, d in self.windows)
+
+
+def summarize_values(
+    array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None, how: Normalization | None
+) -> ValueSummary:
+    """Read a few windows of a cube, and say what they show.
+
+    Parameters
+    ----------
+    array, spec
+        The cube, and what was understood of it.
+    mask
+        (time, y, x) bool, True = valid, in the cube's order.
+    how
+        The normalisation that the values are meant for, if known.
+
+    Raises
+    ------
+    CubeError
+        Where they cannot be read.
+    """
+    read = read_windows(array, spec, mask)
+    values = np.concatenate([v.reshape(*v.shape[:2], -1) for v in read.values], axis=2)
+    valid = np.concatenate([v.reshape(len(v), -1) for v in read.valid], axis=1)
+    quantiles = np.array([_quantiles(values[:, band][valid]) for band in range(len(BANDS))])
+    return ValueSummary(
+        windows=read.places,
+        dates=read.dates,
+        blocks=read.blocks,
+        nbytes=read.nbytes,
+        quantiles=dict(zip(BANDS, map(tuple, quantiles.tolist()), strict=True)),
+        missing=tuple((1 - valid.mean(axis=1)).tolist()),
+        never=float(1 - valid.any(axis=0).mean()),
+        darkest=tuple(_darkest(values, valid)),
+        scale=_scale(quantiles[:, -1], values.dtype),
+        faults=tuple(_scale_faults(read, how)),
+        doubts=tuple(_doubts(values, valid, quantiles)),
+        pictures=tuple(map(_picture, read.values, read.valid)),
+    )
+
+
+def _quantiles(values: Array) -> Array:
+    if not values.size:
+        return np.full(len(QUANTILES), np.nan)
+    return np.quantile(values, QUANTILES)
+
+
+def _darkest(values: Array, valid: Array) -> Iterator[float]:
+    """2 % quantile of each date in its darkest band."""
+    for date, there in zip(values, valid, strict=True):
+        seen = date[:, there]
+        yield float(np.quantile(seen, QUANTILES[0], axis=1).min()) if seen.size else math.nan
+
+
+def _scale(bright: Array, dtype: np.dtype[Any]) -> str:
+    """Tell DN from reflectance by the bright pixels; clouds and snow reach 2, or 20 000."""
+    if np.isnan(bright).any():
+        return ""
+    if bright.max() > 50:
+        return "DN"
+    return "reflectance" if dtype.kind == "f" and 0 < bright.max() <= 2 else ""
+
+
+def _scale_faults(read: Windows, how: Normalization | None) -> Iterator[str]:
+    """Say what `embed` will raise, the first such error alone."""
+    if how is None or (how.kind == "stats" and how.mean is None):  # statistics to be computed
+        return
+    for values, valid in zip(read.values, read.valid, strict=True):
+        try:
+            check_scale(values, valid, how)
+        except ScaleError as error:
+            yield str(error)
+            return
+
+
+def _picture(values: Array, valid: Array) -> npt.NDArray[np.uint8]:
+    """Lower quartile of the valid dates, in true colour."""
+    image = stretched(lower_quartile(values[:, list(POSITIONS)], valid), *STRETCH)
+    return np.rint(255 * np.nan_to_num(np.moveaxis(image, 0, -1))).astype(np.uint8)
+
+
+def _doubts(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+    if not valid.any():
+        yield (
+            "every value that was looked at is missing; look at mask=, at the declared missing "
+            "value, and at the area and dates of the search."
+        )
+        return
+    same = (values == values[:, :1]).all(axis=1) & valid
+    yield from _fill_values(values, same)
+    yield from _cut_off(values, valid & ~same, quantiles)
+    if valid.sum() >= ENOUGH:
+        yield from _dull_bands(values, valid, quantiles)
+
+
+def _dull_bands(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+    """Find bands without any spread, and bands that are one and the same."""
+    flat = [band for band, numbers in zip(BANDS, quantiles, strict=True) if np.ptp(numbers) == 0]
+    if flat:
+        yield (
+            f"bands {flat} have one value from their 2 % to their 98 % quantile; look whether they "
+            "were read: cube.max()."
+        )
+    step = max(1, values.shape[2] // _COMPARED)
+    few, there = values[:, :, ::step].swapaxes(0, 1), valid[:, ::step]
+    spread = [n for n, band in enumerate(BANDS) if band not in flat and there.any()]
+    for one, other in combinations(spread, 2):
+        if np.array_equal(few[one][there], few[other][there]):
+            yield (
+                f"bands {BANDS[one]} and {BANDS[other]} hold the same values; is one of them named "
+                f'wrongly? Say which is which: bands={{"{BANDS[other]}": ...}}.'
+            )
+
+
+def _fill_values(values: Array, same: Array) -> Iterator[str]:
+    """Find values that stand in all ten bands at once, and are not declared missing."""
+    numbers, counts = np.unique(values[:, 0][same], return_counts=True)
+    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        if count > NOTABLE * same.size:
+            yield (
+                f"{count / same.size:.1%} of the sampled pixel-dates are {number:g} in all ten "
+                "bands and are not declared missing; if they are, give "
+                f"cube.where(cube != {number:g})."
+            )
+
+
+def _cut_off(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+    """Find whole numbers that a conversion has cut off."""
+    if values.dtype.kind not in "iu":
+        return
+    largest, bright = np.iinfo(values.dtype).max, float(quantiles[:, -1].max())
+    share = float((values == largest).any(axis=1)[valid].mean()) if valid.any() else 0.0
+    if share > NOTABLE:
+        yield (
+            f"{share:.1%} of the sampled pixel-dates have a band at {largest}, the largest number "
+            f"that {values.dtype} holds: cut off by a conversion? Convert to a wider dtype."
+        )
+    if bright <= 2:
+        yield (
+            f"98 % of the values are whole numbers up to {bright:g}: reflectance that was rounded "
+            'away? Multiply before converting it: (cube * 10000).astype("uint16").'
+        )

@@ -1,0 +1,164 @@
+"""What a cube holds, in numbers: statistics of its bands, valid dates of its pixels."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xr_anysat._version import __version__
+from xr_anysat.compute.normalize import validity_mask
+from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.errors import OptionError
+from xr_anysat.graph.eager import local_scheduler
+from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
+from xr_anysat.job.build import Cube, as_dask, as_mask, in_slabs, understand_cube
+from xr_anysat.job.options import check_mask
+from xr_anysat.layout.chunks import rechunk
+from xr_anysat.sensors.sentinel2 import BANDS
+
+from .labels import label_pixels
+
+__all__ = ["band_stats", "valid_dates"]
+
+
+def band_stats(
+    cube: Cube,
+    *,
+    sample: float | None = None,
+    mask: xr.DataArray | None = None,
+    bands: Mapping[str, Hashable] | None = None,
+) -> xr.Dataset:
+    """Mean and standard deviation of each band over a cube's valid pixel-dates.
+
+    Give the result to ``embed(normalize=...)``, of this cube or of others: embeddings made with
+    the same statistics compare across cubes, and a dask cube is then read once instead of twice.
+
+    Parameters
+    ----------
+    cube, mask, bands
+        As in `embed`. Dates are not needed.
+    sample : float, optional
+        Share of the cube's pixels, above 0 to 1, to see instead of all: with all their dates, in
+        16 to 256 windows that are spread evenly over the cube. Only chunks that a window touches
+        are read. The same pixels whatever the chunks, and at least that share.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mean``, ``std`` (population) and ``count`` by ``band``, float64, in the cube's own
+        units; lazy where the cube is. Attributes tell the GSD, and of a sample its share and
+        its pixels.
+
+    Raises
+    ------
+    CubeError
+        With every fault of the cube.
+    OptionError
+        For a mask or a sample that does not fit.
+    """
+    attrs: dict[str, Any] = {}
+    if sample is not None:
+        number = isinstance(sample, int | float | np.number) and not isinstance(sample, bool)
+        if not number or not 0 < sample <= 1:
+            raise OptionError(
+                f"sample={sample!r} is not a share of the cube's pixels, above 0 and up to 1; "
+                "for every twentieth of them: cube.anysat.band_stats(sample=0.05)."
+            )
+    array, spec = understand_cube(cube, bands=bands, dated=False)
+    values, seen, lazily = _values(array, spec, mask)
+    if sample is not None:
+        values = sampled(values, float(sample))
+        seen = None if seen is None else sampled(seen, float(sample))
+        attrs = {"sample": float(sample), "sample_pixels": values.shape[2] * values.shape[3]}
+    moments: Any = lazy_moments(in_slabs(values, lazily), seen, spec.nodata)
+    stats: Any = stats_of(moments)
+    if not lazily:
+        moments, stats = da.compute(moments, stats, scheduler=local_scheduler())
+    return xr.Dataset(
+        {
+            "mean": ("band", stats[0], {"long_name": "mean over valid pixel-dates"}),
+            "std": ("band", stats[1], {"long_name": "standard deviation over valid pixel-dates"}),
+            "count": ("band", moments[0], {"long_name": "valid pixel-dates"}),
+        },
+        coords={"band": np.array(BANDS, dtype=object)},
+        attrs={"xr_anysat_version": __version__, "gsd_m": spec.gsd, **attrs},
+    )
+
+
+def valid_dates(
+    cube: Cube,
+    *,
+    mask: xr.DataArray | None = None,
+    bands: Mapping[str, Hashable] | None = None,
+) -> xr.DataArray:
+    """Count the valid dates of each pixel: those that `embed` would see.
+
+    A date is valid where none of the ten bands is missing and the mask, if there is one, is True.
+    Reads the cube once; nothing is resampled.
+
+    Parameters
+    ----------
+    cube, mask, bands
+        As in `embed`. Dates are not needed.
+
+    Returns
+    -------
+    xarray.DataArray
+        (y, x) int32 named "valid_dates", on the cube's own grid, with its CRS; lazy, in the
+        cube's chunks, where the cube is. 0 where ``embed(mode="grid")`` gives NaN.
+
+    Raises
+    ------
+    CubeError
+        With every fault of the cube.
+    OptionError
+        For a mask that does not fit.
+    """
+    array, spec = understand_cube(cube, bands=bands, dated=False)
+    values, seen, lazily = _values(array, spec, mask)
+    values = rechunk(in_slabs(values, lazily), {1: -1})
+    arrays = [values]
+    if seen is not None:
+        arrays.append(rechunk(seen, (values.chunks[0], *values.chunks[2:]))[:, None])
+    by_block = da.map_blocks(
+        _count,
+        *arrays,
+        nodata=spec.nodata,
+        drop_axis=1,
+        chunks=((1,) * values.numblocks[0], *values.chunks[2:]),
+        dtype="int32",
+        meta=np.empty((0, 0, 0), dtype="int32"),
+    )
+    counts: Any = north_up(by_block.sum(axis=0, dtype="int32"), spec)
+    if not lazily:
+        (counts,) = da.compute(counts, scheduler=local_scheduler())
+    attrs = {
+        "long_name": "valid dates of a pixel",
+        "units": "1",
+        "date_count": int(values.shape[0]),
+        "xr_anysat_version": __version__,
+    }
+    return label_pixels(counts, "valid_dates", spec, array, attrs)
+
+
+def _values(
+    array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None
+) -> tuple[da.Array, da.Array | None, bool]:
+    """Values (T, 10, y, x) and mask (T, y, x), north up, and whether they are lazy."""
+    valid = check_mask(mask, array, spec)
+    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
+    return as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily), lazily
+
+
+def _count(
+    values: npt.NDArray[Any],
+    mask: npt.NDArray[np.bool_] | None = None,
+    *,
+    nodata: tuple[float, ...],
+) -> npt.NDArray[np.int32]:
+    """Count the valid dates of a block, (1, h, w)."""
+    valid = validity_mask(values, None if mask is None else mask[:, 0], nodata)
+    return valid.sum(axis=0, keepdims=True, dtype="int32")

@@ -1,0 +1,1 @@
+"""What AnySat knows of each sensor: data only."""

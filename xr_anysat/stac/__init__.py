@@ -1,1 +1,0 @@
-"""Cubes from STAC items."""

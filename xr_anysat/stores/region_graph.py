@@ -1,0 +1,68 @@
+"""Sections of a map: the graph of no more than some regions, and of what they need of the cube."""
+
+from bisect import bisect_right
+
+import dask.array as da
+
+from xr_anysat.cube.spec import north_up
+from xr_anysat.graph.lazy import embed_array
+from xr_anysat.job.build import Prepared
+from xr_anysat.layout.chunks import rechunk
+
+from .regions import RegionGrid
+
+__all__ = ["section", "tasks_per_region"]
+
+TASKS = {"grid": 14, "patch": 10, "tile": 5}
+"""Tasks of a chunk of a map, those that read the cube aside: encoded, taken apart, embedded by
+tile, handed to four neighbours, put together."""
+
+
+def section(prepared: Prepared, grid: RegionGrid, regions: list[int]) -> da.Array:
+    """Build what regions need, and the regions of the rectangle around them.
+
+    The graph grows with the rectangle and not with the map, the cube's own tasks aside: chunks
+    around it whose pixels its tiles see are encoded, and nothing else.
+
+    Parameters
+    ----------
+    prepared
+        The whole, with its statistics known.
+    grid
+        How the map is cut into regions, in the order that it is stored in.
+    regions
+        Which.
+
+    Returns
+    -------
+    dask.array.Array
+        (feature, y, x), a block for each file of the rectangle `grid.around(regions)`.
+    """
+    spec, job = prepared.spec, prepared.job
+    found, windows, sizes = [], [], []
+    around = grid.around(regions)
+    for axis, (first, last) in enumerate(around, start=1):
+        size, length = grid.shards[axis], grid.shape[axis]
+        start, stop = first * size, min(last * size, length)
+        if (spec.flip_y, spec.flip_x)[axis - 1]:  # the job runs from north to south, west to east
+            start, stop = length - stop, length - start
+        edges = [0]
+        for chunk in job.out_chunks[axis]:
+            edges.append(edges[-1] + chunk)
+        chunks = bisect_right(edges, start) - 1, bisect_right(edges, stop - 1)
+        found.append(chunks)
+        windows.append(slice(start - edges[chunks[0]], stop - edges[chunks[0]]))
+        sizes.append(grid.sizes[axis][first:last])
+    part = job.part(*found)
+    values, mask = prepared.cut(part)
+    data = embed_array(values, mask, prepared.stats, job, part)
+    data = north_up(data[:, *windows], spec)
+    wanted = (data.chunks[0], *sizes)
+    return data if data.chunks == wanted else rechunk(data, wanted)
+
+
+def tasks_per_region(prepared: Prepared, grid: RegionGrid) -> int:
+    """Say how many tasks a region takes, about."""
+    chunks = len(prepared.work[0]) * len(prepared.work[1])
+    own = len(prepared.values.dask) + (0 if prepared.mask is None else len(prepared.mask.dask))
+    return -(-(own + TASKS[prepared.job.mode] * chunks) // len(grid))
