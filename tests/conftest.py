@@ -1,5 +1,8 @@
 """Settings of the test run; importing this imports neither torch nor the package."""
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -8,6 +11,12 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("default")
+
+
+# Processes that tests start find `support` too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 @pytest.fixture
@@ -33,6 +42,6 @@ def offline(monkeypatch, tmp_path_factory):
 @pytest.fixture(scope="module")
 def embedding(cube):
     """A map of the module's cube by the tiny network, a vector for each pixel."""
-    from cubes import TINY
+    from support.cubes import TINY
 
     return cube.anysat.embed("grid", model=TINY, tile_size=16, progress=False)

@@ -1,0 +1,153 @@
+"""Probes: what is drawn, how it is cross-validated, and what the table says."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.cubes import TINY
+
+from xr_anysat import OptionError
+from xr_anysat.datasets import simulated_landscape
+from xr_anysat.job.build import understand_cube
+from xr_anysat.learn.probe import _raw, draw_samples, probe, score
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return simulated_landscape((64, 60), dates=4)
+
+
+def drawn(cube, labels=None, **options):
+    return draw_samples(*understand_cube(cube), labels, **options)
+
+
+def test_samples_are_labelled_valid_and_evenly_from_the_classes(cube):
+    samples = drawn(cube, pixels=400)
+    truth = cube["land_cover"].values[samples.rows, samples.columns]
+    np.testing.assert_array_equal(samples.labels, truth)
+    assert (cube.values[:, 0, samples.rows, samples.columns] != 0).any(axis=0).all()
+    _, counts = np.unique(samples.labels, return_counts=True)
+    assert counts.max() <= max(20, 400 // len(counts))
+    np.testing.assert_array_equal(samples.blocks, samples.rows // 16 * 4 + samples.columns // 16)
+    assert len(set(zip(samples.rows, samples.columns, strict=True))) == len(samples.rows)
+
+
+def test_the_same_seed_draws_the_same(cube):
+    first, again, other = (drawn(cube, pixels=200, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.rows, again.rows)
+    assert first.rows.tolist() != other.rows.tolist()
+
+
+def test_pixels_without_a_label_or_a_date_are_not_drawn(cube):
+    labels = cube["land_cover"].astype("float32").copy()
+    labels[:, :30] = np.nan
+    labels[:8] = 250
+    labels.attrs = {"_FillValue": 250.0}
+    mask = xr.ones_like(cube.isel(band=0, drop=True), dtype=bool)
+    mask[:, 40:] = False
+    samples = draw_samples(*understand_cube(cube), labels, mask, block=8)
+    assert samples.columns.min() >= 30
+    assert samples.rows.min() >= 8
+    assert samples.rows.max() < 40
+
+
+def test_rare_classes_are_left_out(cube):
+    labels = xr.zeros_like(cube["land_cover"])
+    labels[:20], labels[20:50], labels[50:, :1] = 1, 2, 3
+    labels[63, :19] = 4
+    assert set(drawn(cube, labels).labels) == {1, 2}
+
+
+def test_perfect_features_score_all_and_noise_scores_chance(cube):
+    samples = drawn(cube, pixels=600)
+    classes, index = np.unique(samples.labels, return_inverse=True)
+    perfect = score(np.eye(len(classes))[index], samples)
+    assert perfect["linear"] == perfect["neighbours"] == 100
+    assert perfect["features"] == len(classes)
+    noise = score(np.random.default_rng(0).normal(size=(len(index), 30)), samples)
+    chance = 100 / len(classes)
+    assert noise["linear"] < 2.5 * chance
+    assert noise["neighbours"] < 2.5 * chance
+
+
+def test_squares_are_left_out_whole(cube):
+    """A feature that tells the square and nothing else: worthless, unless it has leaked."""
+    samples = drawn(cube, pixels=600)
+    place = np.eye(samples.blocks.max() + 1)[samples.blocks]
+    labels = np.random.default_rng(0).permutation(samples.blocks.max() + 1)[samples.blocks] % 2
+    by_square = type(samples)(**{**vars(samples), "labels": labels})
+    assert score(place, by_square)["linear"] < 70
+
+
+def test_the_table(cube):
+    table = probe(cube, model=TINY, pixels=300, folds=3, block=8, progress=False)
+    assert list(table.index) == [
+        "bands: mean, deviation, quantiles",
+        "bands: every date",
+        "AnySat tiny: local",
+        "AnySat tiny, standard: context",
+        "AnySat tiny, standard: both",
+        "AnySat tiny, flash layout: context",
+        "AnySat tiny, flash layout: both",
+    ]
+    assert table["features"].tolist() == [50, 40, 256, 256, 512, 256, 512]
+    scores = table[["linear", "neighbours"]]
+    assert ((scores >= 0) & (scores <= 100)).all(axis=None)
+    assert (
+        scores.loc["bands: every date"].min() > scores.loc["AnySat tiny, standard: context"].max()
+    )
+    standard, flash = (f"AnySat tiny, {name}: context" for name in ("standard", "flash layout"))
+    assert (table.loc[standard] != table.loc[flash]).any()
+    assert table.attrs["weights"] == TINY.source.description
+
+
+def test_lazy_and_turned_cubes_score_the_same(cube):
+    options = {"model": TINY, "layouts": (False,), "pixels": 200, "folds": 2, "progress": False}
+    small = cube.isel(x=slice(0, 40), y=slice(0, 40))
+    expected = probe(small, **options)
+    lazy = probe(small.chunk(x=17, y=20), small["land_cover"], **options)
+    np.testing.assert_allclose(lazy.values, expected.values, atol=1)
+
+
+def test_a_turned_cube_without_some_dates_scores_the_same(cube):
+    mask = xr.ones_like(cube.isel(band=0, drop=True), dtype=bool)
+    mask[1, 10:30] = False
+    samples = drawn(cube, pixels=200)
+    turned = cube.isel(y=slice(None, None, -1))
+    flipped = type(samples)(**{**vars(samples), "rows": cube.sizes["y"] - 1 - samples.rows})
+    arguments = (*understand_cube(cube), samples, mask)
+    expected = _raw(*arguments)
+    for other in (turned, turned.chunk(x=25, y=30)):
+        found = _raw(*understand_cube(other), flipped, mask.isel(y=slice(None, None, -1)))
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values)
+    by_hand = cube.values[:, :, samples.rows, samples.columns].astype(float)
+    seen = (by_hand != 0).all(axis=1) & mask.values[:, samples.rows, samples.columns]
+    by_hand[~np.broadcast_to(seen[:, None], by_hand.shape)] = np.nan
+    means = expected["bands: mean, deviation, quantiles"][:, :10]
+    np.testing.assert_allclose(means, np.nanmean(by_hand, axis=0).T)
+
+
+@pytest.mark.parametrize("option", ["mode", "input_prep", "geometry"])
+def test_options_that_do_not_go(cube, option):
+    with pytest.raises(OptionError, match="embeds pixels"):
+        probe(cube, model=TINY, **{option: "tile"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda c: c["land_cover"].values, "DataArray of dimensions"),
+        (lambda c: c["land_cover"].isel(x=0), "DataArray of dimensions"),
+        (lambda c: c["land_cover"].isel(x=slice(2, None)), "another grid"),
+        (lambda c: c["land_cover"] + 0.5, "fractions"),
+        (lambda c: xr.ones_like(c["land_cover"]), "1 class with .* needs two"),
+    ],
+)
+def test_labels_that_do_not_fit(cube, labels, message):
+    with pytest.raises(OptionError, match=message):
+        drawn(cube, labels(cube))
+
+
+def test_a_cube_without_labels(cube):
+    with pytest.raises(OptionError, match="no coordinate land_cover; give labels="):
+        drawn(cube.drop_vars("land_cover"))

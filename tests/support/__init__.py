@@ -1,0 +1,1 @@
+"""What several test modules need: cubes, stores, catalogues, strategies, reference numbers."""
