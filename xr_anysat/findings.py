@@ -96,7 +96,7 @@ class Finding:
     data: Mapping[str, Any]
 
     def __init__(
-        self, code: str, text: str, *remedies: Remedy, severity: Severity = "error", **data: Any
+        self, code: str, text: str, /, *remedies: Remedy, severity: Severity = "error", **data: Any
     ) -> None:
         known = {
             name: value if type(value) in _PLAIN else _plain(value) for name, value in data.items()
