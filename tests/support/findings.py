@@ -1,0 +1,31 @@
+"""Errors and warnings by what they found, however it is worded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from xr_anysat.errors import AnySatError, AnySatWarning
+
+
+def codes(said: Any) -> list[str]:
+    """Codes of an error, of a warning, or of findings."""
+    return [finding.code for finding in getattr(said, "findings", said)]
+
+
+@contextmanager
+def finds(code: str, kind: type[AnySatError] = AnySatError) -> Iterator[Any]:
+    """Expect an error that has a finding of a code among its findings."""
+    with pytest.raises(kind) as raised:
+        yield raised
+    assert code in codes(raised.value), f"{codes(raised.value)}: {raised.value}"
+
+
+@contextmanager
+def warns_of(code: str) -> Iterator[Any]:
+    """Expect a warning of a code; others may be among them."""
+    with pytest.warns(AnySatWarning) as caught:
+        yield caught
+    ours = [w.message for w in caught if isinstance(w.message, AnySatWarning)]
+    assert any(code in codes(message) for message in ours), list(map(str, ours))
