@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyproj
 import xarray as xr
 
+from .cube.canonical import understand, understand_grid
 from .cube.metadata_only import metadata_only
 from .embed import embed
-from .job.build import understand_cube, understand_grid
 from .pictures.components import pca_fit, pca_rgb
 from .pictures.explore import Explorer, explore
 from .pictures.kmeans import cluster, cluster_fit
@@ -205,12 +205,12 @@ class AnySatAccessor:
     @property
     def s2_dates(self) -> npt.NDArray[np.int64]:
         """Day of the year of each date, (T,), 0 on 1 January to 364 on 31 December."""
-        return np.array(understand_cube(metadata_only(self._cube))[1].day_of_year)
+        return np.array(understand(metadata_only(self._cube)).spec.day_of_year)
 
     @property
     def bands(self) -> dict[str, Hashable]:
         """The cube's label of each of AnySat's ten bands."""
-        spec = understand_cube(metadata_only(self._cube), dated=False)[1]
+        spec = understand(metadata_only(self._cube), dated=False).spec
         return dict(zip(BANDS, spec.band_labels, strict=True))
 
 

@@ -1,22 +1,24 @@
-"""The API as free functions: prepare, build the graph, label the result."""
+"""The call: options to a job, its graph, and labels for the result."""
 
-import inspect
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 import dask.array as da
 import xarray as xr
 
-from .cube.spec import north_up
+from .cube.canonical import Cube
+from .errors import warn
 from .graph.eager import compute_now
+from .graph.inputs import with_known_stats
 from .graph.lazy import embed_array
-from .job.build import Cube, Mode, Prepared, prepare
+from .job.job import EmbedJob
+from .job.make import make_job, options_of
 from .job.model import Model
-from .job.options import Arguments
-from .results.labels import label_map, label_vectors, provenance, result_geobox, weights_attrs
+from .job.options import Mode
+from .results.labels import label_embedding, weights_attrs
 from .results.pooling import pool_geometries, pool_map
 
-__all__ = ["build", "build_empty", "embed", "prepare_as_embed"]
+__all__ = ["build", "build_empty", "embed"]
 
 
 def embed(
@@ -142,108 +144,31 @@ def embed(
     ScaleError
         Where fixed statistics meet values of another scale, once these are seen.
     """
-    asked = Arguments(
-        mode=mode,
-        patch_size=patch_size,
-        tile_size=tile_size,
-        overlap=overlap,
-        input_prep=input_prep,
-        image_size=image_size,
-        frames=frames,
-        period=period,
-        frame_date=frame_date,
-        normalize=normalize,
-        mask=mask,
-        dates=dates,
-        bands=bands,
-        pooling=pooling,
-        pool_from=pool_from,
-        geometry=geometry,
-        geometry_crs=geometry_crs,
-        outside=outside,
-        model=model,
-        dtype=dtype,
-    )
-    prepared = prepare(cube, asked).known()
-    result = build(prepared)
-    if prepared.lazily:
+    given = dict(locals())
+    job = make_job(given.pop("cube"), options_of(given.pop("mode"), given))
+    for finding in job.findings:
+        warn(finding)
+    job = with_known_stats(job)
+    result = build(job)
+    if job.lazy:
         return result
     computed = compute_now(result, progress)
-    network = prepared.job.chunk.model
-    return computed.assign_attrs(weights_attrs(network.source))  # downloaded by now
+    return computed.assign_attrs(weights_attrs(job.model.source))  # downloaded by now
 
 
-def prepare_as_embed(cube: Cube, mode: str, options: Mapping[str, Any]) -> Prepared:
-    """Prepare what `embed` would with these arguments, its defaults for the others.
-
-    Raises
-    ------
-    TypeError
-        For an argument that `embed` does not have.
-    """
-    bound = inspect.signature(embed).bind(cube, mode, **options)
-    bound.apply_defaults()
-    arguments = {name: value for name, value in bound.arguments.items() if name != "progress"}
-    return prepare(arguments.pop("cube"), Arguments(**arguments))
+def build(job: EmbedJob) -> xr.DataArray:
+    """Build the lazy, labelled result of a job."""
+    data, output = embed_array(job), job.output
+    if output.shares is not None:
+        data = pool_geometries(data, output.shares, output.pooling).astype(output.dtype)
+    elif output.mode == "pooled":
+        data = pool_map(data, output.pooling).astype(output.dtype)
+    return label_embedding(data, job)
 
 
-def build(prepared: Prepared) -> xr.DataArray:
-    """Build what was prepared: lazy, and labelled."""
-    values, seen = prepared.cut()
-    result = _labelled(
-        embed_array(values, seen, prepared.stats, prepared.job, selection=prepared.selection),
-        prepared,
-    )
-    return _dated(result, prepared)
-
-
-def build_empty(prepared: Prepared) -> xr.DataArray:
+def build_empty(job: EmbedJob) -> xr.DataArray:
     """Build a map with its labels, and nothing but zeros in one chunk for each part."""
-    job = prepared.job
     features, *sizes = job.out_chunks
     chunks = (features, *((sum(axis),) for axis in sizes))
-    shape = tuple(map(sum, chunks))
-    nothing = da.zeros(shape, dtype=job.chunk.dtype, chunks=chunks)
-    return _dated(_labelled(nothing, prepared), prepared)
-
-
-def _dated(result: xr.DataArray, prepared: Prepared) -> xr.DataArray:
-    """Add the first and the last date that were embedded, as coordinates.
-
-    Where embeddings of several periods are put together, coordinates that differ get the new
-    dimension; of attributes, xarray keeps those of the first.
-    """
-    if prepared.frames is not None:
-        result.attrs["frame_date"] = prepared.frame_date
-    ends = {"first": prepared.moments.min(), "last": prepared.moments.max()}
-    dated = result.assign_coords(
-        {
-            f"{end}_date": ((), date.astype("M8[ns]"), {"long_name": f"{end} date embedded"})
-            for end, date in ends.items()
-        }
-    )
-    dated.encoding["coordinates"] += "".join(f" {end}_date" for end in ends)
-    return dated
-
-
-def _labelled(data: da.Array, prepared: Prepared) -> xr.DataArray:
-    settings, spec = prepared.settings, prepared.spec
-    chunk = prepared.job.chunk
-    attrs = provenance(
-        settings,
-        spec,
-        chunk.model,
-        chunk.normalization,
-        prepared.moments,
-        prepared.frames,
-        prepared.input_prep,
-    )
-    geobox = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
-    if settings.mode != "pooled":
-        return label_map(north_up(data, spec), geobox, spec, prepared.array, attrs)
-    shapes, shares = prepared.geometries, prepared.shares
-    if shapes is None or shares is None:
-        pooled = pool_map(data, settings.pooling).astype(settings.dtype)
-        return label_vectors(pooled, ("feature",), spec, {}, attrs)
-    pooled = pool_geometries(data, shares, settings.pooling).astype(settings.dtype)
-    return label_vectors(pooled, ("geometry", "feature"), spec, shapes.coords, attrs)
+    zeros = da.zeros(tuple(map(sum, chunks)), dtype=job.output.map_dtype, chunks=chunks)
+    return label_embedding(zeros, job)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 __all__ = ["Advice", "Call", "Finding", "Remedy", "SetOption", "Severity", "in_python"]
 
 Severity = Literal["error", "warning", "doubt", "advice"]
@@ -130,7 +132,7 @@ class Finding:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else str(value)
+    return value.item() if isinstance(value, np.number | np.bool_) else str(value)
 
 
 def in_python(remedy: Remedy) -> str:

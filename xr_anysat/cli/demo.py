@@ -9,11 +9,11 @@ from pathlib import Path
 
 import xarray as xr
 
+from xr_anysat.cube.canonical import understand
 from xr_anysat.cube.spec import CubeSpec
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.embed import embed
 from xr_anysat.errors import WeightsError
-from xr_anysat.job.build import understand_cube
 from xr_anysat.job.model import Model
 from xr_anysat.pictures.plot import plot
 from xr_anysat.settings import require
@@ -96,7 +96,8 @@ def run_demo(
     else:
         with open_cube(str(cube), chunks=None) as opened:
             data, name = opened, Path(cube).name
-    array, spec = understand_cube(data)
+    known = understand(data)
+    array, spec = known.source, known.spec
     say(f"cube: {name}")
     say(_describe(spec))
     model = _model(size, say)

@@ -10,9 +10,10 @@ from typing import Any
 import xarray as xr
 
 from xr_anysat.atomic import atomic_replace, check_folder
-from xr_anysat.embed import embed, prepare_as_embed
+from xr_anysat.embed import embed
 from xr_anysat.errors import CubeError, OptionError
 from xr_anysat.graph.progress import task_bar
+from xr_anysat.job.make import make_job, options_of
 from xr_anysat.results.export import encode_geometry, to_geodataframe
 from xr_anysat.results.raster import to_raster
 from xr_anysat.settings import require
@@ -275,7 +276,7 @@ def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[s
     """
     source = options["model"].source
     if source.kind == "hub" and source.digest is None:
-        prepare_as_embed(cube, mode, options)
+        make_job(cube, options_of(mode, options))
         fetch()
 
 

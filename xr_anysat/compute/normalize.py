@@ -6,24 +6,22 @@ and sum of squared deviations per band, in float64, which merge exactly whatever
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.errors import ScaleError
+from xr_anysat.job.normalization import Normalization
 from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
 
 __all__ = [
-    "Normalization",
     "band_moments",
     "check_scale",
     "composite",
     "merge_moments",
     "moments_to_stats",
     "normalize",
-    "validity_mask",
 ]
 
 Array = npt.NDArray[Any]
@@ -45,64 +43,6 @@ _SCALE_SAMPLE = 64
 
 _SCALE_SAMPLE_SIZE = 2**18
 """Pixel-dates, valid or not, that a larger block is thinned out to before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Normalization:
-    """How values are normalised.
-
-    Parameters
-    ----------
-    kind
-        "stats": (value - mean) / std with the numbers given, or with those that come with each
-        block where none are; "tile_zscore": the same with the statistics of each tile;
-        "reflectance": DN / 10000 clipped to 0..1; "none".
-    name
-        What the user asked for, for the attributes of the result.
-    mean, std
-        Ten numbers each, where known beforehand.
-    fixed
-        Whether the statistics came from elsewhere, so that their scale may be another.
-    """
-
-    kind: str
-    name: str
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    fixed: bool = False
-
-
-def validity_mask(values: Array, mask: Array | None, nodata: Sequence[float]) -> Bools:
-    """Where all bands of a pixel-date are there.
-
-    Parameters
-    ----------
-    values
-        (T, 10, h, w), any real dtype.
-    mask
-        Broadcastable to (T, h, w), True = valid, or None.
-    nodata
-        Values that stand for missing; NaN and infinities always do.
-
-    Returns
-    -------
-    ndarray
-        (T, h, w) bool.
-    """
-    t, _, h, w = values.shape
-    valid = np.ones((t, h, w), dtype=bool)
-    for band in range(values.shape[1]):  # band by band: no temporary of the size of the cube
-        plane = values[:, band]
-        if plane.dtype.kind == "f":
-            valid &= np.isfinite(plane)
-        for number in nodata:
-            # a float is compared in the array's own precision: -3.4e38 as float32 wrote it
-            with np.errstate(over="ignore"):  # beyond it: infinite, and missing anyway
-                missing = plane.dtype.type(number) if plane.dtype.kind == "f" else number
-            valid &= plane != missing
-    if mask is not None:
-        valid &= mask
-    return valid
 
 
 def band_moments(values: Array, valid: Bools) -> npt.NDArray[np.float64]:

@@ -17,19 +17,17 @@ from odc.geo.geobox import GeoBox
 from xr_anysat.errors import CubeError
 from xr_anysat.sensors.sentinel2 import match_bands
 
-from .bands import band_labels, find_band_dim, find_bands, named_band_dim, variable_labels
+from .bands import find_band_dim, find_bands, named_band_dim, variable_labels
 from .dates import TIME_NAMES, day_of_year, parse_dates
 from .grid import Grid, find_grid, spatial_dims
 
 __all__ = [
     "CubeSpec",
-    "Findings",
+    "Examination",
     "as_dataarray",
-    "canonical",
     "declared_missing",
     "examine",
-    "north_up",
-    "understand",
+    "spec_of",
 ]
 
 _MISSING_KEYS = ("nodata", "_FillValue", "missing_value", "fill_value")
@@ -61,8 +59,6 @@ class CubeSpec:
         Values that stand for missing.
     dtype
         Of the cube.
-    chunked
-        Whether the cube is backed by dask.
     corners
         Whether the cube's coordinates are the upper left corners of its pixels.
     notes
@@ -82,7 +78,6 @@ class CubeSpec:
     day_of_year: tuple[int, ...]
     nodata: tuple[float, ...]
     dtype: str
-    chunked: bool
     corners: bool = False
     notes: tuple[str, ...] = ()
 
@@ -93,7 +88,7 @@ class CubeSpec:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Findings:
+class Examination:
     """What was found of a cube, sound or not.
 
     Parameters
@@ -208,7 +203,7 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
     return stacked
 
 
-def understand(
+def spec_of(
     cube: xr.DataArray,
     *,
     bands: Mapping[str, Hashable] | None = None,
@@ -246,7 +241,6 @@ def understand(
         day_of_year=tuple(day_of_year(found.moments).tolist()),
         nodata=declared_missing(cube),
         dtype=str(cube.dtype),
-        chunked=cube.chunks is not None,
         corners=grid.corners,
         notes=found.notes,
     )
@@ -259,7 +253,7 @@ def examine(
     dates: Any = None,
     dated: bool = True,
     faults: Sequence[str] = (),
-) -> Findings:
+) -> Examination:
     """Find out what a cube is as far as it goes, and everything that is wrong with it.
 
     Parameters
@@ -293,7 +287,7 @@ def examine(
     if not dated:
         dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
     moments = parse_dates(cube, time_dim, dates, faults)
-    return Findings(
+    return Examination(
         grid=grid,
         band_dim=band_dim,
         band_labels=tuple(labels),
@@ -302,35 +296,6 @@ def examine(
         faults=tuple(dict.fromkeys(known + faults)),
         notes=tuple(notes),
     )
-
-
-def canonical(cube: xr.DataArray, spec: CubeSpec) -> Any:
-    """Values as (time, band, y, x), ten bands in AnySat's order, north up.
-
-    Returns
-    -------
-    numpy.ndarray or dask.array.Array
-        As the cube is backed.
-    """
-    labels = list(band_labels(cube, spec.band_dim))
-    positions = [labels.index(label) for label in spec.band_labels]
-    variable: Any = cube.variable
-    if positions != list(range(len(labels))):
-        variable = variable.isel({spec.band_dim: positions})
-    if spec.time_dim is None:
-        variable = variable.expand_dims("__time__")
-    time_dim = spec.time_dim if spec.time_dim is not None else "__time__"
-    variable = variable.transpose(time_dim, spec.band_dim, spec.y_dim, spec.x_dim)
-    return north_up(variable.data, spec)
-
-
-def north_up(data: Any, spec: CubeSpec) -> Any:
-    """Turn (..., y, x) values of the cube's own order north up, and back again."""
-    step_y = -1 if spec.flip_y else 1
-    step_x = -1 if spec.flip_x else 1
-    if step_y == 1 and step_x == 1:
-        return data
-    return data[..., ::step_y, ::step_x]
 
 
 def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:

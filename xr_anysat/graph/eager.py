@@ -1,23 +1,17 @@
 """Cubes in memory: their graphs computed at once, with a progress bar where one is seen."""
 
-import threading
 from typing import cast
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 
+from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.errors import OptionError
 
 from .progress import task_bar
 
-__all__ = ["compute_now", "local_scheduler"]
-
-
-def local_scheduler() -> str:
-    """Choose threads; but a task of somebody's graph does not start threads of its own."""
-    main = threading.current_thread() is threading.main_thread()
-    return "threads" if main else "synchronous"
+__all__ = ["compute_now"]
 
 
 def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:

@@ -14,7 +14,7 @@ Tasks hold keys and small frozen descriptions, shared between tasks; names follo
 names and the descriptions, so that the same call gives the same keys.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, product
 from typing import Any
@@ -22,15 +22,18 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask._task_spec import List, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_anysat.compute.encode import Encoded, encode_chunk
+from xr_anysat.compute.encode import Encoded, EncodeSpec, encode_chunk, encode_spec
 from xr_anysat.compute.tiles import TileSpec, TileSums, encode_window
-from xr_anysat.job.job import Job, JobPart
-from xr_anysat.layout.selection import ALL, Selection
+from xr_anysat.job.job import EmbedJob
+from xr_anysat.layout.grid import MapPart
 from xr_anysat.layout.tiles import ChunkedAxis, Overlap, Part
+
+from .inputs import read_input
 
 __all__ = ["embed_array"]
 
@@ -51,105 +54,100 @@ class BlockPlacement:
     shape: tuple[int, int]
 
 
-def embed_array(
-    values: da.Array,
-    mask: da.Array | None,
-    stats: da.Array | None,
-    job: Job,
-    part: JobPart | None = None,
-    selection: Selection = ALL,
-) -> da.Array:
-    """Embedding of a cube, or of a part of one, as a lazy (feature, y, x) array.
+def embed_array(job: EmbedJob, part: MapPart | None = None) -> da.Array:
+    """Embedding of a cube, or of a part of one, as a lazy (feature, y, x) array, north up.
 
     Parameters
     ----------
-    values
-        (T, 10, y, x), one chunk along dates and bands, in space cut as the job says; of a part,
-        the chunks whose pixels it needs.
-    mask
-        (T, y, x) bool, cut alike.
-    stats
-        (2, 10), where the normalisation needs them.
     job
-        What to build.
+        What to embed. Where geometries need some cells only, the others are NaN, or what tiles
+        that are needed anyway say about them.
     part
-        How much of it; all of it by default.
-    selection
-        Which cells of it, with what they need: the others are NaN, or what tiles that are needed
-        anyway say about them. Not for "grid".
+        How much of the map; all of it by default.
     """
+    selection = job.selection
     part = part or job.whole
     encoded = list(filter(selection.has_patches, part.encoded))
     some = [] if selection.cells is None else [selection.cells]
+    (each,) = job.inputs
+    values, mask, stats = read_input(job, each, part)
     parents: list[Any] = [array for array in (values, mask, stats) if array is not None]
-    token = tokenize(job, part, *(array.name for array in parents), *some)
-    top, left = part.rows.pixels[0], part.columns.pixels[0]
+    layout, spec = job.layout, encode_spec(job, each)
+    token = tokenize(
+        job.output.map_mode, layout, spec, part, *(array.name for array in parents), *some
+    )
+    top, left = part.rows.encoded[0], part.columns.encoded[0]
     encode = f"anysat-encode-{token}"
-    tasks: Tasks = {
-        (encode, i, j): (
+    tasks: Tasks = {}
+    for i, j in encoded:
+        tasks[encode, i, j] = Task(
+            (encode, i, j),
             encode_chunk,
-            (values.name, 0, 0, i - top, j - left),
-            None if mask is None else (mask.name, 0, i - top, j - left),
-            None if stats is None else (stats.name, 0, 0),
-            job.chunk,
+            TaskRef((values.name, 0, 0, i - top, j - left)),
+            None if mask is None else TaskRef((mask.name, 0, i - top, j - left)),
+            None if stats is None else TaskRef((stats.name, 0, 0)),
+            spec,
             *([selection.patches_of((i, j))] if some else []),
         )
-        for i, j in encoded
-    }
     graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
     tokens, graph = _add_field(graph, encode, "tokens", encoded, token)
 
     turns = f"anysat-turns-{token}"
-    graph = _add(graph, turns, dict(_turn_tasks(turns, part.cells)), [])
+    graph = _add(graph, turns, _turn_tasks(turns, part.chunks), [])
     tiles = f"anysat-tiles-{token}"
-    graph = _add(graph, tiles, dict(_tile_tasks(tiles, tokens, job, part, selection)), [tokens])
-    out = f"anysat-{job.mode}-{token}"
-    if job.mode == "tile":
-        tasks = dict(_whole_tile_tasks(out, tiles, job, part, selection))
-        graph = _add(graph, out, tasks, [tiles])
+    graph = _add(graph, tiles, _tile_tasks(tiles, tokens, job, part), [tokens])
+    mode = job.output.map_mode
+    out = f"anysat-{mode}-{token}"
+    if mode == "tile":
+        graph = _add(graph, out, _whole_tile_tasks(out, tiles, job, part), [tiles])
     else:
-        patches = out if job.mode == "patch" else f"anysat-patches-{token}"
+        patches = out if mode == "patch" else f"anysat-patches-{token}"
         parts = f"anysat-parts-{token}"
-        tasks = dict(_part_tasks(parts, tiles, job, part, selection))
-        graph = _add(graph, parts, tasks, [tiles])
-        tasks = dict(_patch_tasks(patches, parts, turns, job, part, selection))
+        graph = _add(graph, parts, _part_tasks(parts, tiles, job, part), [tiles])
+        tasks = _patch_tasks(patches, parts, turns, job, part)
         graph = _add(graph, patches, tasks, [parts, turns])
-        if job.mode == "grid":
+        if mode == "grid":
             # A pixel's place in the result waits for the neighbours' tiles; only `seen`, and not
             # the large sub-patch tokens, is kept until then.
-            seen, graph = _add_field(graph, encode, "seen", part.cells, token)
-            tasks = dict(_pixel_tasks(out, patches, seen, encode, job, part))
+            seen, graph = _add_field(graph, encode, "seen", part.chunks, token)
+            tasks = _pixel_tasks(out, patches, seen, encode, spec, part)
             graph = _add(graph, out, tasks, [patches, seen, encode])
     features, rows, columns = job.out_chunks
     chunks = features, rows[slice(*part.rows.result)], columns[slice(*part.columns.result)]
-    return da.Array(graph, out, chunks, meta=np.empty((0, 0, 0), dtype=job.chunk.dtype))
+    return da.Array(graph, out, chunks, meta=np.empty((0, 0, 0), dtype=job.output.map_dtype))
 
 
-def _tile_tasks(
-    name: str, tokens: str, job: Job, part: JobPart, selection: Selection
-) -> Iterator[tuple[Key, Any]]:
-    shared = _Shared()
-    rows, columns = list(_windows(job.rows, part.rows)), list(_windows(job.columns, part.columns))
+def _tile_tasks(name: str, tokens: str, job: EmbedJob, part: MapPart) -> Tasks:
+    shared, selection, axis = _Shared(), job.selection, job.layout.rows.axis
+    rows = list(_windows(job.layout.rows, part.rows))
+    columns = list(_windows(job.layout.columns, part.columns))
+    tasks: Tasks = {}
     for row, column in product(rows, columns):
         chunk = (row.index, column.index)
         if not selection.has_tiles(chunk):
             continue
         overlaps = (row.overlaps, column.overlaps)
         seen = [(r.index, c.index) for r, c in product(*overlaps)]
-        there = list(map(selection.has_patches, seen))
-        keys = [(tokens, *other) for other in compress(seen, there)]
+        needed = list(map(selection.has_patches, seen))
         spec = TileSpec(
-            model=job.chunk.model,
-            patch_size=job.patch_size,
+            model=job.model,
+            patch_size=job.layout.patch_size,
             rows=row.tiles,
             columns=column.tiles,
-            tile=job.rows.axis.tile,
-            blended=job.rows.axis.overlapping,
-            whole_tiles=job.mode == "tile",
+            tile=axis.tile,
+            blended=axis.overlapping,
+            whole_tiles=job.output.cells == "tile",
             chosen=selection.tiles_of(chunk),
         )
-        place = shared(_place(overlaps, (row.patches, column.patches), there))
-        yield (name, *chunk), (_window_tiles, keys, place, shared(spec))
+        _put(
+            tasks,
+            (name, *chunk),
+            _window_tiles,
+            _refs((tokens, *other) for other in compress(seen, needed)),
+            shared(_placement(overlaps, (row.patches, column.patches), needed)),
+            shared(spec),
+        )
+    return tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,33 +175,35 @@ def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
         )
 
 
-def _turn_tasks(name: str, cells: list[tuple[int, int]]) -> Iterator[tuple[Key, Any]]:
+def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     """Tasks that do nothing, each after the one before, row by row.
 
     What takes its turn from them has the more tasks behind it the farther down the map it lies.
     Dask works towards what has the fewest first, and would break ties by names, in which block
     10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
     """
-    before: Key | None = None
-    for i, j in cells:
-        yield (name, i, j), (_turn, before)
-        before = (name, i, j)
+    tasks: Tasks = {}
+    before: TaskRef | None = None
+    for i, j in chunks:
+        _put(tasks, (name, i, j), _turn, before)
+        before = TaskRef((name, i, j))
+    return tasks
 
 
-def _part_tasks(
-    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
-) -> Iterator[tuple[Key, Any]]:
+def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
     """Take apart what the tiles of a chunk say about each chunk that they see.
 
     So the sums of a whole window need not wait for the last of its neighbours.
     """
-    shared = _Shared()
-    rows = list(_seen_from(job.rows, part.rows))
-    columns = list(_seen_from(job.columns, part.columns))
+    shared, selection = _Shared(), job.selection
+    rows = list(_seen_from(job.layout.rows, part.rows))
+    columns = list(_seen_from(job.layout.columns, part.columns))
+    tasks: Tasks = {}
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
         if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
-            area = shared((row, column))
-            yield (name, i, j, to_row, to_column), (_part, (tiles, i, j), area)
+            key = (name, i, j, to_row, to_column)
+            _put(tasks, key, _part, TaskRef((tiles, i, j)), shared((row, column)))
+    return tasks
 
 
 def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[int, int]]]:
@@ -213,25 +213,32 @@ def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[
             yield overlap.index, index, overlap.source
 
 
-def _patch_tasks(
-    name: str, parts: str, turns: str, job: Job, part: JobPart, selection: Selection
-) -> Iterator[tuple[Key, Any]]:
-    shared = _Shared()
-    rows = [(i, job.rows.contributions(i)) for i in range(*part.rows.result)]
-    columns = [(j, job.columns.contributions(j)) for j in range(*part.columns.result)]
-    dtype = job.chunk.dtype if job.mode == "patch" else "float32"
+def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart) -> Tasks:
+    shared, selection, layout = _Shared(), job.selection, job.layout
+    rows = [(i, layout.rows.contributions(i)) for i in range(*part.rows.result)]
+    columns = [(j, layout.columns.contributions(j)) for j in range(*part.columns.result)]
+    dtype = job.output.map_dtype if job.output.map_mode == "patch" else "float32"
+    tasks: Tasks = {}
     for (i, row), (j, column) in product(rows, columns):
-        ranges = (job.rows.patch_range(i), job.columns.patch_range(j))
+        key = (name, 0, *part.at(i, j))
+        ranges = (layout.rows.patch_range(i), layout.columns.patch_range(j))
         if not selection.has_results((i, j)):
-            shape = (job.channels, *(stop - start for start, stop in ranges))
-            yield (name, 0, *part.at(i, j)), (_nothing, shape, dtype)
+            shape = (job.width, *(stop - start for start, stop in ranges))
+            _put(tasks, key, _nothing, shape, dtype)
             continue
         seen = [(r.index, c.index) for r, c in product(row, column)]
-        there = list(map(selection.has_tiles, seen))
-        keys = [(parts, *chunk, i, j) for chunk in compress(seen, there)]
+        needed = list(map(selection.has_tiles, seen))
         whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
-        place = shared(_place(whole, ranges, there))
-        yield (name, 0, *part.at(i, j)), (_patch_block, keys, place, dtype, (turns, i, j))
+        _put(
+            tasks,
+            key,
+            _patch_block,
+            _refs((parts, *chunk, i, j) for chunk in compress(seen, needed)),
+            shared(_placement(whole, ranges, needed)),
+            dtype,
+            TaskRef((turns, i, j)),
+        )
+    return tasks
 
 
 def _whole(overlap: Overlap) -> Overlap:
@@ -241,40 +248,42 @@ def _whole(overlap: Overlap) -> Overlap:
 
 
 def _pixel_tasks(
-    name: str, patches: str, seen: str, encode: str, job: Job, part: JobPart
-) -> Iterator[tuple[Key, Any]]:
+    name: str, patches: str, seen: str, encode: str, spec: EncodeSpec, part: MapPart
+) -> Tasks:
     """Context and local halves apart, so that the local one need not wait for its neighbours."""
-    for i, j in part.cells:
+    tasks: Tasks = {}
+    for i, j in part.chunks:
         at = part.at(i, j)
-        yield (
-            (name, 0, *at),
-            (_pixel_block, (patches, 0, *at), (seen, i, j), job.chunk.patch, job.chunk.dtype),
-        )
-        yield (name, 1, *at), (_field, (encode, i, j), "sub")
+        of_patches, of_pixels = TaskRef((patches, 0, *at)), TaskRef((seen, i, j))
+        _put(tasks, (name, 0, *at), _pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
+        _put(tasks, (name, 1, *at), _field, TaskRef((encode, i, j)), "sub")
+    return tasks
 
 
-def _whole_tile_tasks(
-    name: str, tiles: str, job: Job, part: JobPart, selection: Selection
-) -> Iterator[tuple[Key, Any]]:
-    rows = job.rows.with_tiles[slice(*part.rows.result)]
-    columns = job.columns.with_tiles[slice(*part.columns.result)]
+def _whole_tile_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
+    axes, dtype = (job.layout.rows, job.layout.columns), job.output.map_dtype
+    rows = axes[0].with_tiles[slice(*part.rows.result)]
+    columns = axes[1].with_tiles[slice(*part.columns.result)]
+    tasks: Tasks = {}
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
-        if selection.has_tiles((i, j)):
-            yield (name, 0, row, column), (_features_first, (tiles, i, j), job.chunk.dtype)
+        key = (name, 0, row, column)
+        if job.selection.has_tiles((i, j)):
+            _put(tasks, key, _features_first, TaskRef((tiles, i, j)), dtype)
         else:
-            shape = (job.channels, len(job.rows.tiles_of(i)), len(job.columns.tiles_of(j)))
-            yield (name, 0, row, column), (_nothing, shape, job.chunk.dtype)
+            shape = (job.width, len(axes[0].tiles_of(i)), len(axes[1].tiles_of(j)))
+            _put(tasks, key, _nothing, shape, dtype)
+    return tasks
 
 
-def _place(
+def _placement(
     overlaps: tuple[Sequence[Overlap], Sequence[Overlap]],
     ranges: tuple[tuple[int, int], tuple[int, int]],
-    there: Sequence[bool],
+    needed: Sequence[bool],
 ) -> BlockPlacement:
-    """Keys do not matter to a place, so that alike chunks share one; `there` says which exist."""
+    """Keys do not matter to a placement, so that chunks that are alike share one."""
     rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
     return BlockPlacement(
-        blocks=tuple(compress(product(rows, columns), there)),
+        blocks=tuple(compress(product(rows, columns), needed)),
         shape=(ranges[0][1] - ranges[0][0], ranges[1][1] - ranges[1][0]),
     )
 
@@ -289,6 +298,14 @@ class _Shared:
         return self._seen.setdefault(value, value)
 
 
+def _put(tasks: Tasks, key: Key, function: Callable[..., Any], *arguments: Any) -> None:
+    tasks[key] = Task(key, function, *arguments)
+
+
+def _refs(keys: Iterable[Key]) -> List:
+    return List(*map(TaskRef, keys))
+
+
 def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]) -> HighLevelGraph:
     layer = HighLevelGraph.from_collections(name, tasks)
     return HighLevelGraph(
@@ -298,10 +315,12 @@ def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]
 
 
 def _add_field(
-    graph: HighLevelGraph, encode: str, field: str, cells: list[tuple[int, int]], token: str
+    graph: HighLevelGraph, encode: str, field: str, chunks: list[tuple[int, int]], token: str
 ) -> tuple[str, HighLevelGraph]:
     name = f"anysat-{field}-{token}"
-    tasks: Tasks = {(name, i, j): (_field, (encode, i, j), field) for i, j in cells}
+    tasks: Tasks = {}
+    for i, j in chunks:
+        _put(tasks, (name, i, j), _field, TaskRef((encode, i, j)), field)
     return name, _add(graph, name, tasks, [encode])
 
 
@@ -312,8 +331,10 @@ def _field(encoded: Encoded, name: str) -> Any:
     return getattr(encoded, name)
 
 
-def _window_tiles(blocks: list[Array], place: BlockPlacement, spec: TileSpec) -> TileSums | Array:
-    return encode_window(_assemble(blocks, place), spec)
+def _window_tiles(
+    blocks: list[Array], placement: BlockPlacement, spec: TileSpec
+) -> TileSums | Array:
+    return encode_window(_assemble(blocks, placement), spec)
 
 
 def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> TileSums:
@@ -321,10 +342,10 @@ def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> Tile
     return TileSums(sums.total[window].copy(), sums.weight[window].copy())
 
 
-def _assemble(blocks: list[Array], place: BlockPlacement) -> Array:
+def _assemble(blocks: list[Array], placement: BlockPlacement) -> Array:
     """Put parts of blocks together to one array."""
-    out = np.zeros((*place.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
-    for block, (row, column) in zip(blocks, place.blocks, strict=True):
+    out = np.zeros((*placement.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
+    for block, (row, column) in zip(blocks, placement.blocks, strict=True):
         out[_slices(row.target, column.target)] += block[_slices(row.source, column.source)]
     return out
 
@@ -341,10 +362,10 @@ def _turn(before: None) -> None:
     return before
 
 
-def _patch_block(sums: list[TileSums], place: BlockPlacement, dtype: str, turn: None) -> Array:
+def _patch_block(sums: list[TileSums], placement: BlockPlacement, dtype: str, turn: None) -> Array:
     """Weighted mean over tiles, (D, rows, columns), NaN where no tile has seen a patch."""
-    total = _assemble([part.total for part in sums], place)
-    weight = _assemble([part.weight for part in sums], place)
+    total = _assemble([part.total for part in sums], placement)
+    weight = _assemble([part.weight for part in sums], placement)
     mean = np.full_like(total, np.nan)
     np.divide(total, weight[..., None], out=mean, where=weight[..., None] > 0)
     return _features_first(mean, dtype)

@@ -15,9 +15,9 @@ from dask.callbacks import Callback
 from dask.core import flatten
 from dask.typing import Key
 
+from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.errors import ScaleError, WeightsError
 
-from .eager import local_scheduler
 from .retries import Failed, guarded
 
 __all__ = ["RetryPolicy", "Stop", "find_scheduler", "run"]

@@ -8,12 +8,15 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask._task_spec import Alias, List, Task, TaskRef
 from dask.base import clone_key, tokenize
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_anysat.compute.normalize import band_moments, merge_moments, moments_to_stats, validity_mask
+from xr_anysat.compute.normalize import band_moments, merge_moments, moments_to_stats
+from xr_anysat.cube.canonical import CanonicalCube
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.layout.chunks import rechunk
 
 __all__ = ["after", "block_moments", "lazy_moments", "merged", "sampled", "stats_of"]
@@ -31,27 +34,27 @@ SAMPLE_LENGTH = 256
 """Pixels that a window may have along an axis where more windows are to be had."""
 
 
-def block_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
-    """Moments of each band over each block of a cube, (3, 10) to a block of the result."""
-    values = rechunk(values, {1: -1})
-    if mask is not None:
-        mask = rechunk(mask, (values.chunks[0], *values.chunks[2:]))
+def block_moments(cube: CanonicalCube) -> da.Array:
+    """Moments of each band over each block of a cube, (3, C) to a block of the result."""
+    values, nodata = rechunk(cube.slabs, {1: -1}), cube.spec.nodata
+    mask = cube.valid_like(values)
     token = tokenize("moments", values.name, mask is None or mask.name, nodata)
     name = f"anysat-moments-{token}"
     tasks: dict[Key, Any] = {}
     blocks = list(product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))))
     for n, (t, i, j) in enumerate(blocks):
-        mask_key = None if mask is None else (mask.name, t, i, j)
-        tasks[name, n, 0] = (_block_moments, (values.name, t, 0, i, j), mask_key, nodata)
+        mask_key = None if mask is None else TaskRef((mask.name, t, i, j))
+        block = TaskRef((values.name, t, 0, i, j))
+        tasks[name, n, 0] = Task((name, n, 0), _block_moments, block, mask_key, nodata)
     parents: list[Any] = [values] if mask is None else [values, mask]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
     chunks = ((3,) * len(blocks), (values.shape[1],))
     return da.Array(graph, name, chunks, meta=np.empty((0, 0)))
 
 
-def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
-    """Moments of each band over a cube, (3, 10), read chunk by chunk and merged in a tree."""
-    parts = block_moments(values, mask, nodata)
+def lazy_moments(cube: CanonicalCube) -> da.Array:
+    """Moments of each band over a cube, (3, C), read chunk by chunk and merged in a tree."""
+    parts = block_moments(cube)
     name = parts.name.replace("anysat-moments", "anysat-band-moments")
     keys: list[Key] = [(parts.name, n, 0) for n in range(parts.numblocks[0])]
     tasks: dict[Key, Any] = {}
@@ -59,21 +62,29 @@ def lazy_moments(values: da.Array, mask: da.Array | None, nodata: tuple[float, .
     while len(keys) > 1 or depth == 0:
         groups = _groups(keys)
         keys = [(f"{parts.name}-merged", depth, n) for n in range(len(groups))]
-        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
+        for key, group in zip(keys, groups, strict=True):
+            tasks[key] = Task(key, merge_moments, List(*map(TaskRef, group)))
         depth += 1
-    tasks[name, 0, 0] = keys[0]
+    tasks[name, 0, 0] = Alias((name, 0, 0), keys[0])
     parents: list[Any] = [parts]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
     return da.Array(graph, name, ((3,), parts.chunks[1]), meta=np.empty((0, 0)))
 
 
-def sampled(array: da.Array, share: float) -> da.Array:
-    """Cut windows out of the last two axes of an array, in all at least a share of its pixels."""
-    for axis in (array.ndim - 2, array.ndim - 1):
-        before = (slice(None),) * axis
-        windows = sample_windows(array.shape[axis], math.sqrt(share))
-        array = da.concatenate([array[(*before, slice(*w))] for w in windows], axis=axis)
-    return array
+def sampled(cube: CanonicalCube, share: float) -> CanonicalCube:
+    """Cut windows out of a cube, in all at least a share of its pixels."""
+    rows, columns = (sample_windows(n, math.sqrt(share)) for n in cube.spec.shape)
+    return cube.with_arrays(
+        *(
+            None if array is None else _windows_of(array, rows, columns)
+            for array in (cube.values, cube.valid)
+        )
+    )
+
+
+def _windows_of(array: da.Array, rows: Any, columns: Any) -> da.Array:
+    array = da.concatenate([array[..., slice(*each), :] for each in rows], axis=-2)
+    return da.concatenate([array[..., slice(*each)] for each in columns], axis=-1)
 
 
 def sample_windows(length: int, share: float) -> list[tuple[int, int]]:
@@ -111,7 +122,7 @@ def _groups(parts: Sequence[Any]) -> list[Any]:
 
 
 def stats_of(moments: da.Array) -> da.Array:
-    """Mean and standard deviation, (2, 10), of moments."""
+    """Mean and standard deviation, (2, C), of moments."""
     return da.map_blocks(
         moments_to_stats, moments, chunks=((2,), moments.chunks[1]), dtype="float64",
         meta=np.empty((0, 0)), name=f"anysat-band-stats-{tokenize(moments.name)}",

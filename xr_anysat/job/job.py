@@ -1,180 +1,249 @@
-"""An embedding to be built, and parts of one."""
+"""An embedding to be made: one frozen description that everything else reads."""
 
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from odc.geo.geobox import GeoBox
 
-from xr_anysat.compute.encode import EncodeSpec
-from xr_anysat.compute.normalize import Normalization
+from xr_anysat.cube.canonical import CanonicalCube
 from xr_anysat.cube.dates import day_of_year
-from xr_anysat.cube.spec import CubeSpec
-from xr_anysat.layout.chunks import working_chunks
-from xr_anysat.layout.tiles import ChunkedAxis, Part
+from xr_anysat.findings import Finding
+from xr_anysat.layout.geometries import Geometries
+from xr_anysat.layout.grid import Cells, MapPart, PatchGrid, PixelGrid
+from xr_anysat.layout.selection import ALL, Selection, select
+from xr_anysat.layout.shares import Shares
 
+from .frames import Groups
 from .model import Model
-from .options import Settings
+from .normalization import Normalization, with_numbers
 
-__all__ = ["Job", "JobPart", "find_chunk", "find_job"]
+__all__ = ["EmbedJob", "Output", "SensorInput"]
+
+Chunks = tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """An embedding to be built.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SensorInput:
+    """What is embedded of one sensor.
 
     Parameters
     ----------
-    mode
-        "grid", "patch" or "tile".
-    rows, columns
-        The cube's axes and their chunks.
-    chunk
-        How pixels are encoded.
-    patch_size
-        Metres.
+    cube
+        The cube, squeezed into one tile with ``prep="resize"``.
+    prep
+        "tile" or "resize".
+    pixels
+        Its pixels under the patches of the map.
+    normalization
+        How values are normalised.
+    stats
+        (2, C) lazy mean and deviation, where such were given.
+    moments
+        (F,) datetime64: the date of each image that is embedded.
+    used
+        Positions of the dates that are read, where a period leaves others out.
+    groups
+        Positions among these of the dates of each composite, or None.
+    frames, frame_date
+        The options, of composites.
+    """
+
+    cube: CanonicalCube
+    prep: str
+    pixels: PixelGrid
+    normalization: Normalization
+    stats: da.Array | None
+    moments: npt.NDArray[np.datetime64]
+    used: tuple[int, ...] | None
+    groups: Groups | None
+    frames: int | None
+    frame_date: str
+
+    @property
+    def day_of_year(self) -> tuple[int, ...]:
+        """Of each image that is embedded, from 0."""
+        return tuple(day_of_year(self.moments).tolist())
+
+    @property
+    def dates_read(self) -> int:
+        """Dates of the cube that are read."""
+        return len(self.cube.spec.dates if self.used is None else self.used)
+
+    @property
+    def frame_positions(self) -> list[list[int]] | None:
+        """Positions in the cube of the dates of each composite."""
+        if self.groups is None:
+            return None
+        used = range(len(self.cube.spec.dates)) if self.used is None else self.used
+        return [[used[date] for date in group] for group in self.groups]
+
+    @property
+    def pending(self) -> bool:
+        """Whether statistics are still to be computed."""
+        return self.normalization.kind == "stats" and self.normalization.mean is None
+
+    @property
+    def reads(self) -> int:
+        """How often the cube is read: twice where its own statistics come first."""
+        return 2 if self.cube.lazy and self.pending and not self.normalization.fixed else 1
+
+    def with_stats(self, mean: Sequence[float], std: Sequence[float]) -> "SensorInput":
+        """Take statistics that have been computed."""
+        how = self.normalization
+        how = with_numbers(how.name, mean, std, fixed=how.fixed)
+        return replace(self, normalization=how, stats=None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Output:
+    """What is made of the embedding.
+
+    Parameters
+    ----------
+    mode, pooling, pool_from, dtype
+        The options.
+    geometries, shares
+        To pool over, and the cells that they touch.
     """
 
     mode: str
-    rows: ChunkedAxis
-    columns: ChunkedAxis
-    chunk: EncodeSpec
-    patch_size: float
+    pooling: str
+    pool_from: str
+    dtype: str
+    geometries: Geometries | None = None
+    shares: Shares | None = None
 
     @property
-    def channels(self) -> int:
+    def map_mode(self) -> str:
+        """Mode of the map that is computed: "grid", "patch" or "tile"."""
+        return self.pool_from if self.mode == "pooled" else self.mode
+
+    @property
+    def cells(self) -> Cells:
+        """Cells that tiles say something about."""
+        return "tile" if self.map_mode == "tile" else "patch"
+
+    @property
+    def map_dtype(self) -> str:
+        """Of the map that is computed."""
+        return "float32" if self.mode == "pooled" else self.dtype
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbedJob:
+    """An embedding to be made: everything decided, and nothing computed.
+
+    Parameters
+    ----------
+    model
+        The network, its weights found.
+    layout
+        Patches, tiles and chunks of the map.
+    inputs
+        One for each sensor; the first is the reference, whose extent is the map's.
+    output
+        What is made of the embedding.
+    findings
+        What `embed` warns of.
+    """
+
+    model: Model
+    layout: PatchGrid
+    inputs: tuple[SensorInput, ...]
+    output: Output
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def reference(self) -> SensorInput:
+        """The sensor whose extent is the map's."""
+        return self.inputs[0]
+
+    @property
+    def cube(self) -> CanonicalCube:
+        """The reference's cube."""
+        return self.reference.cube
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the result is."""
+        return any(each.cube.lazy for each in self.inputs)
+
+    @property
+    def width(self) -> int:
         """Channels of a token (D)."""
-        return self.chunk.model.config.width
+        return self.model.config.width
 
     @property
-    def out_chunks(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Chunks of the (feature, y, x) result."""
-        if self.mode == "grid":  # context and local halves apart
-            return (self.channels,) * 2, self.rows.chunks, self.columns.chunks
-        if self.mode == "patch":
-            return (self.channels,), self.rows.patch_chunks, self.columns.patch_chunks
-        rows, columns = (
-            tuple(len(axis.tiles_of(index)) for index in axis.with_tiles)
-            for axis in (self.rows, self.columns)
+    def pixel_chunks(self) -> tuple[Chunks, Chunks]:
+        """Pixels of the reference in each chunk, along rows and columns."""
+        pixels = self.reference.pixels
+        return pixels.sizes(0, self.layout.rows), pixels.sizes(1, self.layout.columns)
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Grid of the map, north up."""
+        if self.output.map_mode == "grid":
+            return self.cube.spec.geobox
+        return self.layout.cells(self.output.cells)
+
+    @property
+    def out_chunks(self) -> tuple[Chunks, Chunks, Chunks]:
+        """Chunks of the (feature, y, x) map."""
+        axes = (self.layout.rows, self.layout.columns)
+        match self.output.map_mode:
+            case "grid":  # context and local halves apart
+                return (self.width,) * 2, *self.pixel_chunks
+            case "patch":
+                return (self.width,), axes[0].chunks, axes[1].chunks
+        rows, columns = (tuple(len(a.tiles_of(n)) for n in a.with_tiles) for a in axes)
+        return (self.width,), rows, columns
+
+    @cached_property
+    def selection(self) -> Selection:
+        """What of the map geometries need."""
+        if self.output.shares is None:
+            return ALL
+        return select(
+            self.output.shares.cells,
+            self.layout.rows,
+            self.layout.columns,
+            whole_tiles=self.output.cells == "tile",
         )
-        return (self.channels,), rows, columns
 
-    def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> "JobPart":
-        """Find what a part of the result needs: chunks of it as (first, one after the last)."""
-        if self.mode == "tile":
-            found = self.rows.tile_part(*rows), self.columns.tile_part(*columns)
-        else:
-            found = self.rows.part(*rows), self.columns.part(*columns)
-        return JobPart(rows=found[0], columns=found[1])
+    def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> MapPart:
+        """Find what a part of the map needs: chunks of it as (first, one after the last)."""
+        return self.layout.part(self.output.cells, rows, columns)
 
     @property
-    def whole(self) -> "JobPart":
-        """All of the result."""
+    def whole(self) -> MapPart:
+        """All of the map."""
         _, rows, columns = self.out_chunks
         return self.part((0, len(rows)), (0, len(columns)))
 
+    def with_input(self, changed: SensorInput) -> "EmbedJob":
+        """Take another description of the reference."""
+        return replace(self, inputs=(changed, *self.inputs[1:]))
 
-@dataclass(frozen=True, kw_only=True)
-class JobPart:
-    """A part of an embedding, and what it needs of the cube."""
+    def computing(self, dtype: str) -> "EmbedJob":
+        """Compute blocks in another dtype."""
+        return replace(self, output=replace(self.output, dtype=dtype))
 
-    rows: Part
-    columns: Part
+    def window(self, rows: tuple[int, int], columns: tuple[int, int]) -> "EmbedJob":
+        """Embed a window of patches alone, in chunks as long as the map's.
 
-    @property
-    def cells(self) -> list[tuple[int, int]]:
-        """Chunks of the result."""
-        return list(product(range(*self.rows.result), range(*self.columns.result)))
-
-    @property
-    def encoded(self) -> list[tuple[int, int]]:
-        """Chunks whose pixels are needed."""
-        return list(product(range(*self.rows.pixels), range(*self.columns.pixels)))
-
-    def at(self, row: int, column: int) -> tuple[int, int]:
-        """Where a chunk lies in the array of this part."""
-        return row - self.rows.result[0], column - self.columns.result[0]
-
-
-def find_chunk(
-    spec: CubeSpec,
-    settings: Settings,
-    model: Model,
-    how: Normalization,
-    groups: tuple[tuple[int, ...], ...] | None,
-    moments: npt.NDArray[np.datetime64],
-) -> EncodeSpec:
-    """Say how pixels are encoded.
-
-    Parameters
-    ----------
-    spec, settings
-        The cube, and its patches and tiles.
-    model
-        The network, its weights found.
-    how
-        Normalisation.
-    groups, moments
-        Positions of the dates of each composite, if any, and the date of each image.
-    """
-    return EncodeSpec(
-        model=model,
-        patch=settings.rows.patch,
-        gsd=spec.gsd,
-        day_of_year=tuple(day_of_year(moments).tolist()),
-        nodata=spec.nodata,
-        normalization=how,
-        groups=groups,
-        tile=settings.tile_size if how.kind == "tile_zscore" else None,
-        sub_patches=settings.map_mode == "grid",
-        dtype="float32" if settings.mode == "pooled" else settings.dtype,
-    )
-
-
-def find_job(
-    settings: Settings,
-    chunk: EncodeSpec,
-    sizes: tuple[tuple[int, ...], ...],
-    dates: int,
-    longest: int | None,
-) -> Job:
-    """Cut an embedding into chunks at work.
-
-    Parameters
-    ----------
-    settings, chunk
-        Patches and tiles, and how pixels are encoded.
-    sizes
-        The cube's own chunks, along y and x.
-    dates
-        Images of the cube that are read.
-    longest
-        Pixels that a chunk at work may be long, if that is limited.
-    """
-    work = working_chunks(
-        sizes, _chunk_unit(settings, chunk), dates, _bytes_per_pixel(settings, chunk), longest
-    )
-    rows, columns = (
-        ChunkedAxis(axis=axis, chunks=lengths)
-        for axis, lengths in zip((settings.rows, settings.columns), work, strict=True)
-    )
-    return Job(
-        mode=settings.map_mode,
-        rows=rows,
-        columns=columns,
-        patch_size=settings.patch_size,
-        chunk=chunk,
-    )
-
-
-def _chunk_unit(settings: Settings, chunk: EncodeSpec) -> int:
-    """Give what chunks are multiples of, in pixels: whole tiles, strides or patches."""
-    if chunk.tile is not None:
-        return chunk.tile
-    stride = settings.rows.stride if settings.map_mode == "tile" else 1
-    return stride * chunk.patch
-
-
-def _bytes_per_pixel(settings: Settings, chunk: EncodeSpec) -> float:
-    width = 4 * chunk.model.config.width
-    return width if chunk.sub_patches else width / chunk.patch**2
+        The window is to begin with a tile and end with one, or at the end of the map.
+        """
+        axes = self.layout.rows.cut_out(rows), self.layout.columns.cut_out(columns)
+        inputs = []
+        for each in self.inputs:
+            spans = each.pixels.span(0, rows), each.pixels.span(1, columns)
+            shape = cast(Any, tuple(span.stop - span.start for span in spans))
+            pixels = replace(each.pixels, shape=shape)
+            inputs.append(replace(each, cube=each.cube.window(*spans), pixels=pixels))
+        layout = replace(self.layout, rows=axes[0], columns=axes[1])
+        return replace(self, layout=layout, inputs=tuple(inputs))

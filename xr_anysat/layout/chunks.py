@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import dask.array as da
+import numpy as np
 
-from .tiles import recut
-
-__all__ = ["cut", "rechunk", "working_chunks"]
+__all__ = ["cut", "rechunk", "recut", "working_chunks"]
 
 OUTPUT_BYTES = 128 * 2**20
 """Largest chunk of a result."""
@@ -26,7 +25,7 @@ LONGEST_CHUNK = 1024
 def working_chunks(
     source: Sequence[Sequence[int]],
     unit: int,
-    dates: int,
+    in_bytes: float,
     out_bytes: float,
     longest: int | None = None,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -38,14 +37,12 @@ def working_chunks(
         Chunks of the cube along rows and columns.
     unit
         Pixels that every edge is a multiple of.
-    dates
-        Dates of the cube.
-    out_bytes
-        Bytes of the result per pixel.
+    in_bytes, out_bytes
+        Bytes of the cube and of the result per pixel, as float32.
     longest
         Pixels that a chunk may be long at the most.
     """
-    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / (4 * 10 * dates))
+    pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / in_bytes)
     worked = min(int(pixels**0.5), LONGEST_CHUNK, longest or LONGEST_CHUNK)
     rows, columns = (recut(sizes, unit, worked) for sizes in source)
     return rows, columns
@@ -94,3 +91,43 @@ def _joined(sizes: Sequence[int], limit: int) -> tuple[int, ...]:
         else:
             joined.append(size)
     return tuple(joined)
+
+
+def recut(chunks: Sequence[int], unit: int, limit: int) -> tuple[int, ...]:
+    """Re-cut the chunks of a source to whole units and to a size.
+
+    All chunks are of one size but for the last, as Zarr needs it. Where the source allows, each
+    is a part of one block of it or several whole ones, so that few need two blocks.
+
+    Parameters
+    ----------
+    chunks
+        Sizes of the source's chunks.
+    unit
+        What the size is a multiple of.
+    limit
+        Largest size, unless a single unit is larger.
+    """
+    length = sum(chunks)
+    if length <= limit:
+        return (length,)
+    largest = max(1, limit // unit) * unit
+    size = _aligned(chunks, unit, largest) or largest
+    whole, rest = divmod(length, size)
+    return (size,) * whole + ((rest,) if rest else ())
+
+
+def _aligned(chunks: Sequence[int], unit: int, largest: int) -> int | None:
+    """Find a size that fits between the edges of a source, unless it is less than half as large."""
+    edges = np.cumsum(chunks)[:-1].tolist()
+    if not edges:  # one block: nearly equal parts
+        length = sum(chunks)
+        return -(-length // (-(-length // largest) * unit)) * unit
+    step = math.gcd(*edges)
+    if step % unit:
+        return None
+    if step <= largest:
+        return largest // step * step
+    parts = next(n for n in range(-(-step // largest), step // unit + 1) if step % (n * unit) == 0)
+    size = step // parts
+    return size if 2 * size >= largest else None

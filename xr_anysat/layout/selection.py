@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from .tiles import Axis, ChunkedAxis
+from .patches import PatchAxis
+from .tiles import ChunkedAxis
 
 __all__ = ["ALL", "Selection", "select"]
 
@@ -84,7 +85,7 @@ def select(
     tiles = cells if whole_tiles else _tiles_that_see(cells, rows.axis, columns.axis)
     axes = (rows, columns)
     chunks = _chunks_of(tiles * np.array([axis.axis.stride for axis in axes]), axes)
-    first = [-(-np.array(axis.patch_edges) // axis.axis.stride) for axis in axes]
+    first = [-(-np.array(axis.edges) // axis.axis.stride) for axis in axes]
     among = tiles - np.stack([first[n][chunks[:, n]] for n in (0, 1)], axis=1)
     tiles_by_chunk: dict[Chunk, list[tuple[int, int]]] = {}
     for (i, j), (row, column) in zip(chunks.tolist(), among.tolist(), strict=True):
@@ -99,7 +100,7 @@ def select(
     )
 
 
-def _tiles_that_see(patches: Places, rows: Axis, columns: Axis) -> Places:
+def _tiles_that_see(patches: Places, rows: PatchAxis, columns: PatchAxis) -> Places:
     """Every tile that a patch lies in, each once."""
     first, last = [], []
     for patch, axis in zip(patches.T, (rows, columns), strict=True):
@@ -117,8 +118,7 @@ def _tiles_that_see(patches: Places, rows: Axis, columns: Axis) -> Places:
 def _chunks_of(patches: Places, axes: tuple[ChunkedAxis, ChunkedAxis]) -> Places:
     """Give the chunk that each patch lies in."""
     found = [
-        np.searchsorted(axis.patch_edges, patches[:, n], side="right") - 1
-        for n, axis in enumerate(axes)
+        np.searchsorted(axis.edges, patches[:, n], side="right") - 1 for n, axis in enumerate(axes)
     ]
     return np.stack(found, axis=1)
 
@@ -129,7 +129,7 @@ def _patches_seen(tiles: Places, rows: ChunkedAxis, columns: ChunkedAxis) -> dic
         {tile: axis.overlaps(axis.axis.tile_range(tile)) for tile in np.unique(found).tolist()}
         for axis, found in zip((rows, columns), tiles.T, strict=True)
     ]
-    shapes = (rows.patch_chunks, columns.patch_chunks)
+    shapes = (rows.chunks, columns.chunks)
     for row, column in tiles.tolist():
         for r, c in product(parts[0][row], parts[1][column]):
             chunk = (r.index, c.index)

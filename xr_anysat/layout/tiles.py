@@ -1,61 +1,19 @@
-"""Patches, tiles and chunks of a cube, in whole numbers.
+"""Chunks of an axis of patches: which tiles belong to each, and what they see of one another.
 
-Everything is laid from the cube's north-west corner. Patches are `patch` pixels on a side, tiles
-`tile` patches, and a tile begins every `stride` patches; the tiles of an axis are as few as cover
-it, and the last one is cut short where the cube ends. An axis is treated on its own, rows and
-columns alike, so everything here is about one axis unless it says otherwise.
+An axis is treated on its own, rows and columns alike.
 """
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Axis", "ChunkedAxis", "Overlap", "Part", "blend_weights", "recut"]
+from .patches import PatchAxis
 
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """Patches and tiles along one axis of a cube.
-
-    Parameters
-    ----------
-    pixels
-        Length of the axis.
-    patch
-        Pixels of a patch.
-    tile, stride
-        Patches of a tile, and from one tile's beginning to the next's.
-    """
-
-    pixels: int
-    patch: int
-    tile: int
-    stride: int
-
-    @property
-    def patches(self) -> int:
-        """Patches, the last one perhaps incomplete."""
-        return -(-self.pixels // self.patch)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles, the last one perhaps incomplete: the fewest that cover every patch."""
-        return 1 + max(0, -(-(self.patches - self.tile) // self.stride))
-
-    def tile_range(self, index: int) -> tuple[int, int]:
-        """First patch of a tile, and the one after its last within the cube."""
-        start = index * self.stride
-        return start, min(start + self.tile, self.patches)
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether a patch can lie in more than one tile."""
-        return self.stride < self.tile
+__all__ = ["ChunkedAxis", "Overlap", "Part", "blend_weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +30,26 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a part of a result needs of an axis: chunks, each as (first, one after the last).
+    """What a part of a map needs of an axis: chunks, each as (first, one after the last).
 
     Parameters
     ----------
     result
-        Chunks that the part is about.
+        Chunks of the part itself.
     tiles
         Chunks whose tiles see them.
-    pixels
-        Chunks whose pixels are needed: what those tiles see, and the part itself.
+    encoded
+        Chunks whose patches are needed: what those tiles see, and the part itself.
     """
 
     result: tuple[int, int]
     tiles: tuple[int, int]
-    pixels: tuple[int, int]
+    encoded: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkedAxis:
-    """An axis cut into chunks of whole patches (but for the cube's own end).
+    """An axis cut into chunks.
 
     Each tile belongs to the chunk that its first patch lies in, and to it alone, so that no tile
     is computed twice.
@@ -101,40 +59,35 @@ class ChunkedAxis:
     axis
         The axis.
     chunks
-        Pixels of each chunk; all but the last are multiples of the patch.
+        Patches of each chunk.
     """
 
-    axis: Axis
+    axis: PatchAxis
     chunks: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        cut = [size for size in self.chunks[:-1] if size % self.axis.patch]
-        if sum(self.chunks) != self.axis.pixels or cut or min(self.chunks) < 1:
-            raise ValueError(f"chunks {self.chunks} do not cut {self.axis} into whole patches")
+        if sum(self.chunks) != self.axis.patches or min(self.chunks) < 1:
+            raise ValueError(f"chunks {self.chunks} do not cut {self.axis}")
 
     @cached_property
     def edges(self) -> tuple[int, ...]:
-        """Pixel at which each chunk begins, and the number of pixels."""
-        return (0, *np.cumsum(self.chunks).tolist())
-
-    def span(self, chunks: slice) -> slice:
-        """Pixels of chunks from one to before another."""
-        return slice(self.edges[chunks.start], self.edges[chunks.stop])
-
-    @cached_property
-    def patch_edges(self) -> tuple[int, ...]:
         """Patch at which each chunk begins, and the number of patches."""
-        return tuple(-(-edge // self.axis.patch) for edge in self.edges)
-
-    @property
-    def patch_chunks(self) -> tuple[int, ...]:
-        """Patches of each chunk."""
-        return tuple(np.diff(self.patch_edges).tolist())
+        return (0, *np.cumsum(self.chunks).tolist())
 
     def patch_range(self, index: int) -> tuple[int, int]:
         """Patches of a chunk: first, and one after the last."""
-        edges = self.patch_edges
-        return edges[index], edges[index + 1]
+        return self.edges[index], self.edges[index + 1]
+
+    def patches_of(self, chunks: tuple[int, int]) -> tuple[int, int]:
+        """Patches of chunks from one to before another."""
+        return self.edges[chunks[0]], self.edges[chunks[1]]
+
+    def cut_out(self, patches: tuple[int, int]) -> "ChunkedAxis":
+        """Take a window of patches for an axis of its own, in chunks as long as these."""
+        start, stop = patches
+        whole, rest = divmod(stop - start, max(self.chunks))
+        chunks = (max(self.chunks),) * whole + ((rest,) if rest else ())
+        return ChunkedAxis(axis=replace(self.axis, patches=stop - start), chunks=chunks)
 
     def tiles_of(self, index: int) -> range:
         """Tiles that begin in a chunk."""
@@ -150,8 +103,7 @@ class ChunkedAxis:
 
     def overlaps(self, window: tuple[int, int]) -> tuple[Overlap, ...]:
         """Chunks that a window of patches touches, in order."""
-        edges = self.patch_edges
-        return tuple(_overlaps(edges, window))
+        return tuple(_overlaps(self.edges, window))
 
     def contributions(self, index: int) -> tuple[Overlap, ...]:
         """Chunks whose tiles see patches of this chunk.
@@ -184,12 +136,12 @@ class ChunkedAxis:
         """Say what chunks `start` to before `stop` of a map of pixels or patches need."""
         tiles = self.contributions(start)[0].index, self.contributions(stop - 1)[-1].index + 1
         first, last = self._seen_from(*tiles)
-        return Part(result=(start, stop), tiles=tiles, pixels=(min(first, start), max(last, stop)))
+        return Part(result=(start, stop), tiles=tiles, encoded=(min(first, start), max(last, stop)))
 
     def tile_part(self, start: int, stop: int) -> Part:
         """Say what those of a map of tiles need, counted among the chunks that have any."""
         tiles = self.with_tiles[start], self.with_tiles[stop - 1] + 1
-        return Part(result=(start, stop), tiles=tiles, pixels=self._seen_from(*tiles))
+        return Part(result=(start, stop), tiles=tiles, encoded=self._seen_from(*tiles))
 
     def _seen_from(self, start: int, stop: int) -> tuple[int, int]:
         """Chunks that the tiles of chunks see; the first and the last of these have some."""
@@ -225,43 +177,3 @@ def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float
     """
     weights = np.sin(np.pi * (np.arange(tile if patches is None else patches) + 0.5) / tile) ** 2
     return weights.astype(np.float32)
-
-
-def recut(chunks: Sequence[int], unit: int, limit: int) -> tuple[int, ...]:
-    """Re-cut the chunks of a source to whole units and to a size.
-
-    All chunks are of one size but for the last, as Zarr needs it. Where the source allows, each
-    is a part of one block of it or several whole ones, so that few need two blocks.
-
-    Parameters
-    ----------
-    chunks
-        Sizes of the source's chunks.
-    unit
-        What the size is a multiple of.
-    limit
-        Largest size, unless a single unit is larger.
-    """
-    length = sum(chunks)
-    if length <= limit:
-        return (length,)
-    largest = max(1, limit // unit) * unit
-    size = _aligned(chunks, unit, largest) or largest
-    whole, rest = divmod(length, size)
-    return (size,) * whole + ((rest,) if rest else ())
-
-
-def _aligned(chunks: Sequence[int], unit: int, largest: int) -> int | None:
-    """Find a size that fits between the edges of a source, unless it is less than half as large."""
-    edges = np.cumsum(chunks)[:-1].tolist()
-    if not edges:  # one block: nearly equal parts
-        length = sum(chunks)
-        return -(-length // (-(-length // largest) * unit)) * unit
-    step = math.gcd(*edges)
-    if step % unit:
-        return None
-    if step <= largest:
-        return largest // step * step
-    parts = next(n for n in range(-(-step // largest), step // unit + 1) if step % (n * unit) == 0)
-    size = step // parts
-    return size if 2 * size >= largest else None

@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import dask.array as da
+import dask.base
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from xr_anysat.compute.normalize import validity_mask
-from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.embed import embed
 from xr_anysat.errors import OptionError
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.progress import progress_bar, task_bar
-from xr_anysat.job.build import Cube, understand_cube
 from xr_anysat.job.model import Model, as_model
-from xr_anysat.job.options import check_mask, check_whole
-from xr_anysat.results.statistics import valid_dates as count_valid_dates
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.job.options import check_whole
+from xr_anysat.results.statistics import count_valid_dates
 from xr_anysat.settings import require
 
 __all__ = ["Samples", "draw_samples", "probe", "probe_text", "score"]
@@ -128,13 +128,11 @@ def probe(
         raise OptionError(
             "probe() embeds pixels: mode=, input_prep= and geometry= do not go with it."
         )
-    array, spec = understand_cube(cube, bands=options.get("bands"), dates=options.get("dates"))
-    samples = draw_samples(
-        array, spec, labels, options.get("mask"), pixels=pixels, block=block, folds=folds, seed=seed
-    )
+    known = understand(cube, **{name: options.get(name) for name in ("bands", "dates", "mask")})
+    samples = draw_samples(known, labels, pixels=pixels, block=block, folds=folds, seed=seed)
     network = as_model(model)
     with task_bar(progress, "reading bands"):
-        features = dict(_raw(array, spec, samples, options.get("mask")))
+        features = dict(_raw(known, samples))
     for layout in layouts:
         chosen = replace(network, flash_layout=layout)
         embedding = embed(cube, "grid", model=chosen, progress=progress, **options)
@@ -162,10 +160,8 @@ def probe(
 
 
 def draw_samples(
-    array: xr.DataArray,
-    spec: CubeSpec,
+    cube: CanonicalCube,
     labels: xr.DataArray | None,
-    mask: xr.DataArray | None = None,
     *,
     pixels: int = 3000,
     block: int = 16,
@@ -184,9 +180,9 @@ def draw_samples(
     check_whole("pixels", pixels)
     check_whole("block", block)
     check_whole("folds", folds, MINIMUM_FOLDS)
-    classes = _classes(array, spec, labels)
-    labelled = dict(zip(BANDS, spec.band_labels, strict=True))
-    seen = count_valid_dates(array, mask=mask, bands=labelled).values > 0
+    classes = _classes(cube, labels)
+    (counts,) = dask.base.compute(count_valid_dates(cube))
+    seen = cube.own_order(counts) > 0
     rows, columns = np.nonzero((classes != 0) & seen)
     found = classes[rows, columns]
     blocks = (rows // block) * (-(-classes.shape[1] // block)) + columns // block
@@ -218,8 +214,9 @@ def draw_samples(
     )
 
 
-def _classes(array: xr.DataArray, spec: CubeSpec, labels: xr.DataArray | None) -> Array:
+def _classes(cube: CanonicalCube, labels: xr.DataArray | None) -> Array:
     """(y, x) integers as the cube runs, 0 where there is no label."""
+    array, spec = cube.source, cube.spec
     if labels is None:
         if "land_cover" not in array.coords:
             raise OptionError(
@@ -253,16 +250,11 @@ def _classes(array: xr.DataArray, spec: CubeSpec, labels: xr.DataArray | None) -
     return np.where(missing, 0, values).astype(np.int64)
 
 
-def _raw(
-    array: xr.DataArray, spec: CubeSpec, samples: Samples, mask: xr.DataArray | None
-) -> Mapping[str, Array]:
+def _raw(cube: CanonicalCube, samples: Samples) -> Mapping[str, Array]:
     """Features of the bands alone, over a pixel's valid dates."""
-    values = _at(canonical(array, spec), spec, samples)[..., None]  # (T, 10, n, 1)
-    checked, known = check_mask(mask, array, spec), None
-    if checked is not None:
-        data = north_up(checked.data, spec)
-        known = _at(data if spec.time_dim is not None else data[None], spec, samples)[..., None]
-    valid = validity_mask(values, known, spec.nodata)
+    values = _at(cube.values, cube, samples)[..., None]  # (T, C, n, 1)
+    mask = None if cube.valid is None else _at(cube.valid, cube, samples)[..., None]
+    valid = validity_mask(values, mask, cube.spec.nodata)
     series = np.where(valid[:, None], values, np.nan)[..., 0].astype(np.float64)
     quantiles = np.nanquantile(series, (0.1, 0.5, 0.9), axis=0)
     summary = [np.nanmean(series, axis=0), np.nanstd(series, axis=0), *quantiles]
@@ -273,14 +265,12 @@ def _raw(
     }
 
 
-def _at(data: Any, spec: CubeSpec, samples: Samples) -> Array:
+def _at(data: da.Array, cube: CanonicalCube, samples: Samples) -> Array:
     """Take the samples of a (..., y, x) array that is north up, (..., n)."""
-    height, width = spec.shape
+    spec, (height, width) = cube.spec, cube.spec.shape
     rows = height - 1 - samples.rows if spec.flip_y else samples.rows
     columns = width - 1 - samples.columns if spec.flip_x else samples.columns
     every = (slice(None),) * (data.ndim - 2)
-    if isinstance(data, np.ndarray):
-        return data[(*every, rows, columns)]
     points = data.vindex[(*every, rows, columns)]  # its points come first
     return np.moveaxis(np.asarray(points), 0, -1)
 

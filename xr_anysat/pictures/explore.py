@@ -15,8 +15,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.atomic import atomic_replace
+from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
-from xr_anysat.job.build import Cube
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require

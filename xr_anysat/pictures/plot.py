@@ -11,9 +11,9 @@ import numpy.typing as npt
 import shapely
 import xarray as xr
 
+from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError
-from xr_anysat.job.build import Cube
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 

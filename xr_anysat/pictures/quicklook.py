@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xr_anysat.compute.normalize import validity_mask
-from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.true_colour import COLOURS, POSITIONS, lower_quartile, stretched
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import OptionError
-from xr_anysat.job.build import Cube, as_mask, understand_cube
-from xr_anysat.job.options import check_mask, check_whole
+from xr_anysat.job.options import check_whole
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM, label_pixels
 
@@ -73,59 +72,45 @@ def quicklook(
         )
     size, most_dates = check_whole("size", size), check_whole("most_dates", most_dates)
     low, high = check_clip(clip)
-    array, spec = understand_cube(cube, bands=bands, dated=False)
-    valid = check_mask(mask, array, spec)
-    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    seen = as_mask(valid, spec, lazily)
-    values = canonical(array, spec)
-    count = min(most_dates, len(values))
-    used = np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))
-    step = -(-max(spec.shape) // size)
-    there = slice((step - 1) // 2, None, step)  # in the middle of each square of pixels
-    values = values[used][:, list(POSITIONS)][..., there, there]
-    if seen is not None:
-        seen = seen[used if len(seen) > 1 else slice(None)][..., there, there]
-    image: Any
-    if lazily:
-        image = _lazy_dark(da.asarray(values), seen, spec.nodata)
-        data = da.map_blocks(
-            partial(stretched, low=low, high=high), rechunk(image, -1),
-            dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
-        )  # fmt: skip
-    else:
-        mask_now = None if seen is None else seen.compute()
-        data = stretched(_dark(values, mask_now, nodata=spec.nodata), low=low, high=high)
-    return _labelled(north_up(data, spec), array, spec, there, len(used))
+    known = understand(cube, bands=bands, mask=mask, dated=False)
+    dates = known.values.shape[0]
+    count = min(most_dates, dates)
+    used = np.unique(np.linspace(0, dates - 1, count).round().astype(int))
+    step = -(-max(known.spec.shape) // size)
+    middle = slice((step - 1) // 2, None, step)  # of each square of pixels
+    few = known.at_dates(used).window(middle, middle)
+    image = _lazy_dark(few.values[:, list(POSITIONS)], few.valid, known.spec.nodata)
+    data = da.map_blocks(
+        partial(stretched, low=low, high=high), rechunk(image, -1),
+        dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
+    )  # fmt: skip
+    return _labelled(known.finish(data), known, middle, len(used))
 
 
-def _labelled(
-    data: Any, array: xr.DataArray, spec: CubeSpec, there: slice, used: int
-) -> xr.DataArray:
-    nothing = np.broadcast_to(np.float32(0), spec.shape)
-    grid = label_pixels(north_up(nothing, spec), "true_colour", spec, array, {})
-    rows, columns = (_own_way(there, *each) for each in zip(spec.shape, _flips(spec), strict=True))
-    grid = grid.isel(y=rows, x=columns)
-    if there.step > 1:  # then it is not the transform of these pixels
+def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.DataArray:
+    pixels = label_pixels(np.broadcast_to(np.float32(0), cube.spec.shape), "true_colour", cube, {})
+    flips = (cube.spec.flip_y, cube.spec.flip_x)
+    rows, columns = (_own_way(middle, *each) for each in zip(cube.spec.shape, flips, strict=True))
+    grid = pixels.isel(y=rows, x=columns)
+    if middle.step > 1:  # then it is not the transform of these pixels
         grid["spatial_ref"].attrs.pop("GeoTransform", None)
     coords = {"rgb": list(COLOURS), **grid.coords}
-    result = xr.DataArray(data, dims=("rgb", "y", "x"), name="true_colour", coords=coords)
+    result = xr.DataArray(
+        cube.own_order(data), dims=("rgb", "y", "x"), name="true_colour", coords=coords
+    )
     result.attrs = {
         "long_name": "true colour, each band stretched to 0..1",
         "dates_used": used,
-        "every_nth_pixel": there.step,
+        "every_nth_pixel": middle.step,
     }
     result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
     return result
 
 
-def _flips(spec: CubeSpec) -> tuple[bool, bool]:
-    return spec.flip_y, spec.flip_x
-
-
-def _own_way(there: slice, length: int, flipped: bool) -> slice | list[int]:
+def _own_way(middle: slice, length: int, flipped: bool) -> slice | list[int]:
     """Positions north up as positions the way the cube runs."""
-    places = list(range(length))[there]
-    return [length - 1 - place for place in places][::-1] if flipped else there
+    places = list(range(length))[middle]
+    return [length - 1 - place for place in places][::-1] if flipped else middle
 
 
 def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
@@ -140,9 +125,5 @@ def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...
 
 
 def _block_dark(values: Array, seen: Array | None = None, *, nodata: tuple[float, ...]) -> Array:
-    return _dark(values, seen, nodata=nodata)
-
-
-def _dark(values: Array, seen: Array | None, *, nodata: tuple[float, ...]) -> Array:
     """(T, 3, y, x) to (3, y, x), NaN where no date is valid."""
     return lower_quartile(values, validity_mask(values, seen, nodata))

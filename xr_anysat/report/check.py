@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,14 +11,16 @@ import xarray as xr
 from pyproj.exceptions import ProjError
 
 from xr_anysat.cube.bands import band_labels, variable_labels
+from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
 from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
-from xr_anysat.cube.spec import Findings, as_dataarray, declared_missing, examine
-from xr_anysat.embed import embed, prepare_as_embed
-from xr_anysat.errors import AnySatError, AnySatWarning, CubeError
+from xr_anysat.cube.spec import Examination, as_dataarray, declared_missing, examine
+from xr_anysat.embed import embed
+from xr_anysat.errors import AnySatError, CubeError
+from xr_anysat.findings import Finding
 from xr_anysat.formatting import bytes_text
-from xr_anysat.job.build import Cube, Prepared, understand_cube
-from xr_anysat.job.options import check_mask
+from xr_anysat.job.job import EmbedJob
+from xr_anysat.job.make import make_job, options_of
 from xr_anysat.sensors.sentinel2 import BANDS, match_bands
 
 from .check_report import Check
@@ -94,14 +95,14 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     bands = _chosen(labels, found, given)
     stacked = any(source is not array for source in labels.values())
     sources = [labels[label] for label in bands.values()] if stacked and bands else [array]
-    prepared, made, summary = None, None, None
+    job, made, summary = None, None, None
     if not faults:
-        prepared, told = _prepare(cube, mode, options, faults)
-        doubts += told
-    if prepared is not None:
-        made = plan_of(prepared)
+        job = _make(cube, mode, options, faults)
+    if job is not None:
+        doubts += job.findings
+        made = plan_of(job)
         if sample:
-            summary = _summarize(source, prepared, found, asked, faults)
+            summary = _summarize(source, job, found, asked, faults)
     grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
     nodata = declared_missing(array)
     doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
@@ -132,37 +133,27 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     )
 
 
-def _prepare(
-    cube: Cube, mode: str, options: dict[str, Any], faults: list[str]
-) -> tuple[Prepared | None, list[str]]:
-    """Prepare as `embed` would; what it raises is a fault, what it warns of a doubt."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AnySatWarning)
-        try:
-            prepared = prepare_as_embed(cube, mode, options)
-        except AnySatError as error:
-            faults += getattr(error, "faults", [str(error)])
-            prepared = None
-    ours = [w for w in caught if issubclass(w.category, AnySatWarning)]
-    for other in caught:
-        if other not in ours:
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    return prepared, [str(w.message) for w in ours]
+def _make(cube: Cube, mode: str, options: dict[str, Any], faults: list[Finding]) -> EmbedJob | None:
+    """Make the job as `embed` would; what that raises is a fault."""
+    try:
+        return make_job(cube, options_of(mode, options))
+    except AnySatError as error:
+        faults += error.findings
+        return None
 
 
 def _summarize(
-    cube: Cube, prepared: Prepared, found: Findings, asked: dict[str, Any], faults: list[str]
+    cube: Cube, job: EmbedJob, found: Examination, asked: dict[str, Any], faults: list[Finding]
 ) -> ValueSummary | None:
     """Look at some values, unless that is a fault; those of a file are read window by window."""
     if is_on_disk(cube) and found.grid is not None:
         pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
-    array, spec = understand_cube(cube, bands=asked["bands"], dates=asked["dates"])
-    mask = check_mask(asked["mask"], array, spec)
+    known = understand(cube, bands=asked["bands"], dates=asked["dates"], mask=asked["mask"])
     try:
-        summary = summarize_values(array, spec, mask, prepared.job.chunk.normalization)
+        summary = summarize_values(known, job.reference.normalization)
     except CubeError as error:
-        faults += error.faults
+        faults += error.findings
         return None
     faults += summary.faults
     return summary
@@ -175,7 +166,7 @@ def _by_date(summary: ValueSummary, count: int) -> list[float]:
 
 
 def _labels(
-    cube: Cube, array: xr.DataArray, found: Findings, given: Mapping[str, Hashable]
+    cube: Cube, array: xr.DataArray, found: Examination, given: Mapping[str, Hashable]
 ) -> dict[Hashable, xr.DataArray]:
     """Labels of all bands, each with the array whose attributes speak of it."""
     if isinstance(cube, xr.Dataset):
@@ -187,7 +178,7 @@ def _labels(
 
 
 def _chosen(
-    labels: Collection[Hashable], found: Findings, given: Mapping[str, Hashable]
+    labels: Collection[Hashable], found: Examination, given: Mapping[str, Hashable]
 ) -> dict[str, Hashable]:
     """Match labels with bands, also where others were not found."""
     if len(found.band_labels) == len(BANDS):
@@ -197,7 +188,7 @@ def _chosen(
     return {b: known.get(b, *matches[b][:1]) for b in BANDS if b in known or matches[b]}
 
 
-def _shape(array: xr.DataArray, found: Findings, bands: int, stacked: bool) -> dict[str, Any]:
+def _shape(array: xr.DataArray, found: Examination, bands: int, stacked: bool) -> dict[str, Any]:
     """Sizes, and what is read of them."""
     sizes = {str(dim): size for dim, size in array.sizes.items()}
     if stacked:  # of which one variable may stand for all
@@ -226,7 +217,7 @@ def _place(grid: Grid) -> tuple[tuple[float, float] | None, float | None]:
     return centre, None if scale is None else metres / math.sqrt(scale[0] * scale[1])
 
 
-def _grid(array: xr.DataArray, found: Findings) -> dict[str, Any]:
+def _grid(array: xr.DataArray, found: Examination) -> dict[str, Any]:
     """Where the pixels are, as far as that is known."""
     grid = found.grid
     crs = find_crs(array, [])

@@ -8,8 +8,9 @@ from typing import Any
 import dask
 import numpy as np
 
+from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.metadata_only import metadata_only
-from xr_anysat.embed import prepare_as_embed
+from xr_anysat.errors import warn
 from xr_anysat.formatting import (
     amount_text,
     bytes_text,
@@ -21,9 +22,9 @@ from xr_anysat.formatting import (
     text_list,
     text_table,
 )
-from xr_anysat.job.build import Cube, Prepared
+from xr_anysat.job.job import EmbedJob
+from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import check_whole
-from xr_anysat.results.labels import result_geobox
 from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
 from xr_anysat.stores.sample import sampled_patches
 
@@ -189,13 +190,15 @@ def plan(
     stored = quantize is not None or reduce is not None
     if stored:
         require_map(mode)
-    prepared = prepare_as_embed(metadata_only(cube), mode, options)
-    packing = find_packing(quantize, reduce, prepared) if stored else None
-    return plan_of(prepared, threads, packing=packing, calibrate=calibrate)
+    job = make_job(metadata_only(cube), options_of(mode, options))
+    for finding in job.findings:
+        warn(finding)
+    packing = find_packing(quantize, reduce, job) if stored else None
+    return plan_of(job, threads, packing=packing, calibrate=calibrate)
 
 
 def plan_of(
-    prepared: Prepared,
+    job: EmbedJob,
     threads: int | None = None,
     *,
     packing: Packing | None = None,
@@ -203,88 +206,76 @@ def plan_of(
 ) -> Plan:
     """Say what an embedding will take that has been prepared."""
     count = _threads() if threads is None else check_whole("threads", threads)
-    settings, rows, columns = prepared.settings, prepared.settings.rows, prepared.settings.columns
-    dims, chunks_out = _result(prepared) if packing is None else _stored(prepared, packing)
-    dtype = settings.dtype if packing is None else packing.stored_dtype
+    dims, chunks_out = _result(job) if packing is None else _stored(job, packing)
+    dtype = job.output.dtype if packing is None else packing.stored_dtype
     sampled = packing is not None and packing.sampled
-    amounts = find_amounts(prepared)
-    work = {stage: cost.total(found) for stage, found in find_products(prepared).items()}
+    amounts = find_amounts(job)
+    work = {stage: cost.total(found) for stage, found in find_products(job).items()}
     made = Plan(
-        mode=settings.mode,
+        mode=job.output.mode,
         dims=dims,
         dtype=dtype,
         nbytes=math.prod(dims.values()) * np.dtype(dtype).itemsize,
-        dates=len(prepared.moments),
+        dates=len(job.reference.moments),
         patches=amounts.patches,
         tiles=sum(amounts.tiles.values()),
-        sampled=sampled_patches(prepared) if sampled else 0,
-        tile_shape=(min(rows.tile, rows.patches), min(columns.tile, columns.patches)),
-        reads=2 if prepared.lazily and _wants_statistics(prepared) else 1,
-        chunks_in=(tuple(prepared.values.chunks[2]), tuple(prepared.values.chunks[3])),
-        chunks=prepared.work,
+        sampled=sampled_patches(job) if sampled else 0,
+        tile_shape=job.layout.tile_shape,
+        reads=job.reference.reads,
+        chunks_in=job.cube.values.chunks[2:],
+        chunks=job.pixel_chunks,
         chunks_out=chunks_out,
         multiply_adds=work,
         threads=count,
-        memory=estimate_memory(prepared if packing is None else packing.prepared(prepared), count),
-        seconds=estimate_seconds(prepared, work) if calibrate else None,
+        memory=estimate_memory(job if packing is None else packing.computing(job), count),
+        seconds=estimate_seconds(job, work) if calibrate else None,
         advice=(),
     )
-    return replace(made, advice=tuple(_advice(made, prepared)))
+    return replace(made, advice=tuple(_advice(made, job)))
 
 
-def _result(prepared: Prepared) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+def _result(job: EmbedJob) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
     """Sizes of what `embed` gives, and of its chunks."""
-    settings, spec = prepared.settings, prepared.spec
-    width = prepared.job.chunk.model.config.width
-    features = 2 * width if settings.mode == "grid" else width
-    dims: dict[str, int] = {"feature": features}
-    if settings.mode != "pooled":
-        geobox = result_geobox(spec, settings.mode, settings.rows, settings.columns)
-        feature, *space = prepared.job.out_chunks
-        flips = (spec.flip_y, spec.flip_x)
+    feature, *space = job.out_chunks
+    dims = {"feature": sum(feature)}
+    if job.output.mode != "pooled":
+        flips = (job.cube.spec.flip_y, job.cube.spec.flip_x)
         chunks = (c[::-1] if f else c for c, f in zip(space, flips, strict=True))
-        return dims | {"y": geobox.shape.y, "x": geobox.shape.x}, (feature, *chunks)
-    if prepared.geometries is None:
-        return dims, ((features,),)
-    count = len(prepared.geometries.shapes)
-    return {"geometry": count, **dims}, ((count,), (features,))
+        return dims | {"y": job.geobox.shape.y, "x": job.geobox.shape.x}, (feature, *chunks)
+    if job.output.geometries is None:
+        return dims, (feature,)
+    count = len(job.output.geometries.shapes)
+    return {"geometry": count, **dims}, ((count,), feature)
 
 
-def _stored(
-    prepared: Prepared, packing: Packing
-) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
+def _stored(job: EmbedJob, packing: Packing) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
     """Sizes of what `to_zarr` writes, and of its files."""
-    grid = packing.regions(prepared)
+    grid = packing.regions(job)
     return dict(zip((packing.dim, "y", "x"), grid.shape, strict=True)), grid.sizes
 
 
-def _wants_statistics(prepared: Prepared) -> bool:
-    """Whether the statistics of the cube itself are to be computed first."""
-    return prepared.pending and not prepared.job.chunk.normalization.fixed
-
-
-def _advice(made: Plan, prepared: Prepared) -> list[str]:
+def _advice(made: Plan, job: EmbedJob) -> list[str]:
     found = []
     if made.reads > 1:
         found.append(
             "the cube is read twice for its z-scores; to read it once, and a part of it alone, "
             "give statistics: normalize=cube.anysat.band_stats().compute()"
         )
-    blocks = math.prod(len(sizes) for sizes in prepared.values.chunks)
-    if prepared.lazily and _misaligned(made):
-        unit = prepared.settings.rows.patch
+    blocks = math.prod(len(sizes) for sizes in job.cube.values.chunks)
+    if job.lazy and _misaligned(made):
+        unit = job.reference.pixels.patch
         found.append(
             "the edges of the cube's chunks are not edges of chunks at work, so that neighbours "
             f"read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
             f"{64 * unit if unit < 16 else 16 * unit}"
         )
-    if prepared.lazily and blocks > _MANY_BLOCKS:
+    if job.lazy and blocks > _MANY_BLOCKS:
         found.append(
             f"the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
             "dates or bands in a block, or embed it region by region"
         )
     tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
-    if tile_share > 0.5 and prepared.settings.rows.overlapping:
+    if tile_share > 0.5 and job.layout.rows.axis.overlapping:
         found.append(
             f"tiles take {tile_share:.0%} of the arithmetic; a smaller overlap= or tile_size= "
             "makes them fewer or cheaper"

@@ -12,13 +12,10 @@ from typing import Any
 import dask.base
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
-from xr_anysat.compute.normalize import validity_mask
-from xr_anysat.cube.bands import band_labels
-from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.cube.canonical import CanonicalCube
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import CubeError
-from xr_anysat.sensors.sentinel2 import BANDS
 
 __all__ = ["SIDE", "Windows", "read_windows"]
 
@@ -66,25 +63,20 @@ class Windows:
     valid: tuple[Array, ...]
 
 
-def read_windows(array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None) -> Windows:
+def read_windows(cube: CanonicalCube) -> Windows:
     """Read a few windows of a cube.
-
-    Parameters
-    ----------
-    array, spec
-        The cube, and what was understood of it.
-    mask
-        (time, y, x) bool, True = valid, in the cube's order.
 
     Raises
     ------
     CubeError
         Where they cannot be read.
     """
-    windows, dates = _choose(array, spec)
-    blocks, nbytes = _touched(array, spec, windows, dates)
-    parts = [_select(array, spec, window, dates) for window in windows]
-    masks = [] if mask is None else [_select(mask, spec, window, dates) for window in windows]
+    windows, dates = _choose(cube)
+    blocks, nbytes = _touched(cube, windows, dates)
+    chosen = cube.at_dates(dates)
+    cut = [chosen.window(*window) for window in windows]
+    parts: Any = [each.values for each in cut]
+    masks: Any = [each.valid for each in cut]
     try:
         parts, masks = dask.base.compute(parts, masks)
     except Exception as error:  # whatever a reader raises
@@ -94,50 +86,50 @@ def read_windows(array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None)
                 f"{error}. Repair the cube's source, or leave out what cannot be read: cube.sel()."
             ]
         ) from error
-    values = [np.asarray(canonical(part, spec)) for part in parts]
-    seen: list[Array | None] = [_of_mask(part, spec) for part in masks]
-    seen = seen or [None] * len(values)
     return Windows(
         places=tuple((y.start, y.stop, x.start, x.stop) for y, x in windows),
         dates=tuple(dates),
         blocks=blocks,
         nbytes=nbytes,
-        values=tuple(values),
-        valid=tuple(validity_mask(v, m, spec.nodata) for v, m in zip(values, seen, strict=True)),
+        values=tuple(parts),
+        valid=tuple(
+            validity_mask(v, m, cube.spec.nodata) for v, m in zip(parts, masks, strict=True)
+        ),
     )
 
 
-def _choose(array: xr.DataArray, spec: CubeSpec) -> tuple[list[Window], list[int]]:
+def _choose(cube: CanonicalCube) -> tuple[list[Window], list[int]]:
     """Windows and dates: as many as may be read."""
+    spec = cube.spec
     count, whole = len(spec.dates), math.prod(spec.shape) <= 4 * SIDE**2
     windows: list[Window] = []
     dates: list[int] = []
     for number, most in _SPREAD:
-        windows = _places(array, spec, 0 if whole else number)
+        windows = _places(cube, 0 if whole else number)
         some = np.linspace(0, count - 1, min(most or count, count))
         dates = some.round().astype(int).tolist()
-        blocks, nbytes = _touched(array, spec, windows, dates)
+        blocks, nbytes = _touched(cube, windows, dates)
         pixels = sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
-        few = pixels * len(dates) * len(BANDS) <= MOST_VALUES
+        few = pixels * len(dates) * len(spec.band_labels) <= MOST_VALUES
         if few and blocks <= MOST_BLOCKS and nbytes <= MOST_BYTES:
             break
     return windows, dates
 
 
-def _places(array: xr.DataArray, spec: CubeSpec, number: int) -> list[Window]:
+def _places(cube: CanonicalCube, number: int) -> list[Window]:
     """Windows spread over a cube, each within one of its blocks; 0 for the whole cube."""
-    height, width = spec.shape
+    height, width = cube.spec.shape
     if number == 0:
         return [(slice(0, height), slice(0, width))]
-    rows, columns = (_edges(array, dim, flip) for dim, flip in _axes(spec))
-    found = {
+    *_, rows, columns = _edges(cube)
+    spans = {
         (
             _within(rows, int((row + 0.5) / number * height)),
             _within(columns, int((column + 0.5) / number * width)),
         )
         for row, column in enumerate(_COLUMNS[number])
     }
-    return [(slice(*row), slice(*column)) for row, column in sorted(found)]
+    return [(slice(*row), slice(*column)) for row, column in sorted(spans)]
 
 
 def _within(edges: Sequence[int], centre: int) -> tuple[int, int]:
@@ -150,35 +142,32 @@ def _within(edges: Sequence[int], centre: int) -> tuple[int, int]:
     return first, min(high, first + SIDE)
 
 
-def _axes(spec: CubeSpec) -> tuple[tuple[Any, bool], tuple[Any, bool]]:
-    return (spec.y_dim, spec.flip_y), (spec.x_dim, spec.flip_x)
-
-
-def _edges(array: xr.DataArray, dim: Any, flip: bool = False) -> list[int]:
-    """First index of each block along a dimension, and the size; one block where in memory."""
-    sizes = array.chunksizes.get(dim, (array.sizes[dim],))
-    return [0, *np.cumsum(sizes[::-1] if flip else sizes).tolist()]
+def _edges(cube: CanonicalCube) -> list[list[int]]:
+    """First index of each block along each axis, and the size."""
+    return [[0, *np.cumsum(sizes).tolist()] for sizes in cube.values.chunks]
 
 
 def _touched(
-    array: xr.DataArray, spec: CubeSpec, windows: Sequence[Window], dates: Sequence[int]
+    cube: CanonicalCube, windows: Sequence[Window], dates: Sequence[int]
 ) -> tuple[int, int]:
     """Blocks that windows and dates lie in, and their bytes; none of a cube in memory."""
-    if array.chunks is None:
+    if cube.source.chunks is None:
         return 0, 0
-    labels = list(band_labels(array, spec.band_dim))
-    bands = [labels.index(label) for label in spec.band_labels]
-    lines = [list(_blocks_of(_edges(array, spec.band_dim), bands))]
-    if spec.time_dim is not None:
-        lines.append(list(_blocks_of(_edges(array, spec.time_dim), dates)))
+    by_date, by_band, by_row, by_column = _edges(cube)
+    lines = [
+        list(_blocks_of(by_date, dates)),
+        list(_blocks_of(by_band, range(len(cube.spec.band_labels)))),
+    ]
     cells: set[tuple[tuple[int, int], tuple[int, int]]] = set()
-    for window in windows:
-        rows, columns = (
-            list(_blocks_of(_edges(array, dim, flip), range(part.start, part.stop)))
-            for (dim, flip), part in zip(_axes(spec), window, strict=True)
+    for rows, columns in windows:
+        cells.update(
+            product(
+                _blocks_of(by_row, range(rows.start, rows.stop)),
+                _blocks_of(by_column, range(columns.start, columns.stop)),
+            )
         )
-        cells.update(product(rows, columns))
-    per_pixel = math.prod(sum(size for _, size in line) for line in lines) * array.dtype.itemsize
+    per_pixel = math.prod(sum(size for _, size in line) for line in lines)
+    per_pixel *= cube.values.dtype.itemsize
     blocks = math.prod(len(line) for line in lines) * len(cells)
     return blocks, per_pixel * sum(height * width for (_, height), (_, width) in cells)
 
@@ -187,19 +176,3 @@ def _blocks_of(edges: Sequence[int], indices: Sequence[int]) -> Iterator[tuple[i
     """Blocks that indices lie in, each with its size."""
     for block in np.unique(np.searchsorted(edges, indices, side="right") - 1).tolist():
         yield block, edges[block + 1] - edges[block]
-
-
-def _select(
-    array: xr.DataArray, spec: CubeSpec, window: Window, dates: Sequence[int]
-) -> xr.DataArray:
-    """Cut a window and dates out of a cube or a mask, in its own order."""
-    where: dict[Any, Any] = {} if spec.time_dim is None else {spec.time_dim: list(dates)}
-    for (dim, flip), part in zip(_axes(spec), window, strict=True):
-        size = array.sizes[dim]
-        where[dim] = slice(size - part.stop, size - part.start) if flip else part
-    return array.isel(where)
-
-
-def _of_mask(part: xr.DataArray, spec: CubeSpec) -> Array:
-    data: Array = north_up(part.values, spec)
-    return data if spec.time_dim is not None else data[None]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
-from xr_anysat.compute.normalize import Normalization, check_scale
-from xr_anysat.cube.spec import CubeSpec
+from xr_anysat.compute.normalize import check_scale
+from xr_anysat.cube.canonical import CanonicalCube
 from xr_anysat.cube.true_colour import POSITIONS, lower_quartile, stretched
 from xr_anysat.errors import ScaleError
+from xr_anysat.job.normalization import Normalization
 from xr_anysat.sensors.sentinel2 import BANDS
 
 from .sampling import Windows, read_windows
@@ -88,17 +88,13 @@ class ValueSummary:
         return sum((b - a) * (d - c) for a, b, c, d in self.windows)
 
 
-def summarize_values(
-    array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None, how: Normalization | None
-) -> ValueSummary:
+def summarize_values(cube: CanonicalCube, how: Normalization | None) -> ValueSummary:
     """Read a few windows of a cube, and say what they show.
 
     Parameters
     ----------
-    array, spec
-        The cube, and what was understood of it.
-    mask
-        (time, y, x) bool, True = valid, in the cube's order.
+    cube
+        The cube.
     how
         The normalisation that the values are meant for, if known.
 
@@ -107,7 +103,7 @@ def summarize_values(
     CubeError
         Where they cannot be read.
     """
-    read = read_windows(array, spec, mask)
+    read = read_windows(cube)
     values = np.concatenate([v.reshape(*v.shape[:2], -1) for v in read.values], axis=2)
     valid = np.concatenate([v.reshape(len(v), -1) for v in read.valid], axis=1)
     quantiles = np.array([_quantiles(values[:, band][valid]) for band in range(len(BANDS))])

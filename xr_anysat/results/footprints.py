@@ -6,12 +6,13 @@ from typing import Any, Literal
 import numpy as np
 import shapely
 
+from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.metadata_only import metadata_only
 from xr_anysat.cube.resize import resized
 from xr_anysat.errors import MissingExtraError
-from xr_anysat.job.build import Cube, understand_cube
-from xr_anysat.job.options import check_choice, check_whole, find_settings
-from xr_anysat.layout.tiles import Axis
+from xr_anysat.job.lay_out import lay_patches
+from xr_anysat.job.options import Options, check_whole
+from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.settings import require
 
 __all__ = ["tiles"]
@@ -69,17 +70,20 @@ def tiles(
     >>> len(polygons), polygons[0].area
     (4, 409600.0)
     """
-    check_choice("input_prep", input_prep, ("tile", "resize"))
-    array, spec = understand_cube(metadata_only(cube), bands=bands, dated=False)
-    if input_prep == "resize":
-        array, spec, _ = resized(array, spec, None, check_whole("image_size", image_size))
-        tile_size = max(spec.shape)
-    settings = find_settings(
-        spec, "tile", "mean", "patch", patch_size, tile_size, overlap, input_prep, "float32"
+    options = Options(
+        patch_size=patch_size, tile_size=tile_size, overlap=overlap, input_prep=input_prep
     )
+    options.check()
+    known = understand(metadata_only(cube), bands=bands, dated=False)
+    if input_prep == "resize":
+        known = resized(known, check_whole("image_size", image_size))
+    spec = known.spec
+    layout, pixels = lay_patches(options, spec.geobox, spec.gsd)
     rows, columns = (
-        _extents(axis, flip)
-        for axis, flip in ((settings.rows, spec.flip_y), (settings.columns, spec.flip_x))
+        _extents(chunked.axis, pixels.patch, size, flip)
+        for chunked, size, flip in zip(
+            (layout.rows, layout.columns), spec.shape, (spec.flip_y, spec.flip_x), strict=True
+        )
     )
     transform = spec.geobox.transform
     boxes = [
@@ -106,11 +110,11 @@ def tiles(
     return geopandas.GeoDataFrame(table, geometry=boxes, crs=str(spec.geobox.crs))
 
 
-def _extents(axis: Axis, flip: bool) -> list[tuple[int, int, bool]]:
+def _extents(axis: PatchAxis, patch: int, size: int, flip: bool) -> list[tuple[int, int, bool]]:
     """First pixel of each tile, the one after its last, and whether the tile is whole."""
-    found = []
+    extents = []
     for index in range(axis.tiles):
-        first = axis.tile_range(index)[0] * axis.patch
-        last = first + axis.tile * axis.patch
-        found.append((first, min(last, axis.pixels), last <= axis.pixels))
-    return found[::-1] if flip else found
+        first = axis.tile_range(index)[0] * patch
+        last = first + axis.tile * patch
+        extents.append((first, min(last, size), last <= size))
+    return extents[::-1] if flip else extents

@@ -1,5 +1,6 @@
 """What a cube holds, in numbers: statistics of its bands, valid dates of its pixels."""
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -9,19 +10,18 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat._version import __version__
-from xr_anysat.compute.normalize import validity_mask
-from xr_anysat.cube.spec import CubeSpec, canonical, north_up
+from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import OptionError
-from xr_anysat.graph.eager import local_scheduler
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
-from xr_anysat.job.build import Cube, as_dask, as_mask, in_slabs, understand_cube
-from xr_anysat.job.options import check_mask
+from xr_anysat.job.options import is_number
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.sensors.sentinel2 import BANDS
 
 from .labels import label_pixels
 
-__all__ = ["band_stats", "valid_dates"]
+__all__ = ["band_stats", "count_valid_dates", "valid_dates"]
 
 
 def band_stats(
@@ -60,23 +60,22 @@ def band_stats(
         For a mask or a sample that does not fit.
     """
     attrs: dict[str, Any] = {}
-    if sample is not None:
-        number = isinstance(sample, int | float | np.number) and not isinstance(sample, bool)
-        if not number or not 0 < sample <= 1:
-            raise OptionError(
-                f"sample={sample!r} is not a share of the cube's pixels, above 0 and up to 1; "
-                "for every twentieth of them: cube.anysat.band_stats(sample=0.05)."
+    if sample is not None and not (is_number(sample) and 0 < sample <= 1):
+        raise OptionError(
+            Finding(
+                "statistics.sample",
+                "{option} is not a share of the cube's pixels, above 0 and up to 1; for every "
+                "twentieth of them: {0}.",
+                Call("cube.anysat.band_stats(sample=0.05)"),
+                option=SetOption("sample", python=f"sample={sample!r}"),
             )
-    array, spec = understand_cube(cube, bands=bands, dated=False)
-    values, seen, lazily = _values(array, spec, mask)
+        )
+    known = understand(cube, bands=bands, mask=mask, dated=False)
     if sample is not None:
-        values = sampled(values, float(sample))
-        seen = None if seen is None else sampled(seen, float(sample))
-        attrs = {"sample": float(sample), "sample_pixels": values.shape[2] * values.shape[3]}
-    moments: Any = lazy_moments(in_slabs(values, lazily), seen, spec.nodata)
-    stats: Any = stats_of(moments)
-    if not lazily:
-        moments, stats = da.compute(moments, stats, scheduler=local_scheduler())
+        known = sampled(known, float(sample))
+        attrs = {"sample": float(sample), "sample_pixels": math.prod(known.values.shape[2:])}
+    lazy = lazy_moments(known)
+    moments, stats = known.finish(lazy, stats_of(lazy))
     return xr.Dataset(
         {
             "mean": ("band", stats[0], {"long_name": "mean over valid pixel-dates"}),
@@ -84,7 +83,7 @@ def band_stats(
             "count": ("band", moments[0], {"long_name": "valid pixel-dates"}),
         },
         coords={"band": np.array(BANDS, dtype=object)},
-        attrs={"xr_anysat_version": __version__, "gsd_m": spec.gsd, **attrs},
+        attrs={"xr_anysat_version": __version__, "gsd_m": known.spec.gsd, **attrs},
     )
 
 
@@ -117,40 +116,31 @@ def valid_dates(
     OptionError
         For a mask that does not fit.
     """
-    array, spec = understand_cube(cube, bands=bands, dated=False)
-    values, seen, lazily = _values(array, spec, mask)
-    values = rechunk(in_slabs(values, lazily), {1: -1})
-    arrays = [values]
-    if seen is not None:
-        arrays.append(rechunk(seen, (values.chunks[0], *values.chunks[2:]))[:, None])
+    known = understand(cube, bands=bands, mask=mask, dated=False)
+    counts = known.finish(count_valid_dates(known))
+    attrs = {
+        "long_name": "valid dates of a pixel",
+        "units": "1",
+        "date_count": int(known.values.shape[0]),
+        "xr_anysat_version": __version__,
+    }
+    return label_pixels(counts, "valid_dates", known, attrs)
+
+
+def count_valid_dates(cube: CanonicalCube) -> da.Array:
+    """Count the valid dates of each pixel: lazy (y, x) int32, north up."""
+    values = rechunk(cube.slabs, {1: -1})
+    valid = cube.valid_like(values)
     by_block = da.map_blocks(
         _count,
-        *arrays,
-        nodata=spec.nodata,
+        *([values] if valid is None else [values, valid[:, None]]),
+        nodata=cube.spec.nodata,
         drop_axis=1,
         chunks=((1,) * values.numblocks[0], *values.chunks[2:]),
         dtype="int32",
         meta=np.empty((0, 0, 0), dtype="int32"),
     )
-    counts: Any = north_up(by_block.sum(axis=0, dtype="int32"), spec)
-    if not lazily:
-        (counts,) = da.compute(counts, scheduler=local_scheduler())
-    attrs = {
-        "long_name": "valid dates of a pixel",
-        "units": "1",
-        "date_count": int(values.shape[0]),
-        "xr_anysat_version": __version__,
-    }
-    return label_pixels(counts, "valid_dates", spec, array, attrs)
-
-
-def _values(
-    array: xr.DataArray, spec: CubeSpec, mask: xr.DataArray | None
-) -> tuple[da.Array, da.Array | None, bool]:
-    """Values (T, 10, y, x) and mask (T, y, x), north up, and whether they are lazy."""
-    valid = check_mask(mask, array, spec)
-    lazily = spec.chunked or (valid is not None and valid.chunks is not None)
-    return as_dask(canonical(array, spec), lazily), as_mask(valid, spec, lazily), lazily
+    return by_block.sum(axis=0, dtype="int32")
 
 
 def _count(

@@ -5,28 +5,22 @@ by one process; nothing is read in order to be changed. Where the embedding is d
 these go with it.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
 from xr_anysat._version import __version__
-from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import StoreError
-from xr_anysat.job.build import Prepared
-from xr_anysat.results.labels import result_geobox
-from xr_anysat.weights.files import PUBLISHED, WeightsSource
+from xr_anysat.job.fingerprint import fingerprint
+from xr_anysat.job.job import EmbedJob
 
 from .location import ZarrLocation
 from .regions import RegionGrid
 from .report import FailedRegion
 
-__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "digest", "done_record"]
+__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "done_record"]
 
 ARRAY = "embedding"
 FOLDER = f"{ARRAY}/progress"
@@ -146,17 +140,12 @@ def done_record(grid: RegionGrid, region: int, coded: dict[str, int]) -> tuple[s
     return f"{DONE}{grid.name(region)}.json", value
 
 
-def describe(
-    prepared: Prepared, grid: RegionGrid, mask: Any, packing: dict[str, Any]
-) -> dict[str, Any]:
-    """Describe a job, in JSON: what its numbers follow from, as far as it can be compared.
-
-    The values of a cube in memory are compared by a digest. Those of a lazy cube are not: they
-    would have to be read, and the names that dask gives them may change with every run.
+def describe(job: EmbedJob, grid: RegionGrid, mask: Any, packing: dict[str, Any]) -> dict[str, Any]:
+    """Describe the job of a store, in JSON.
 
     Parameters
     ----------
-    prepared
+    job
         The job.
     grid
         The map's regions, which are laid once and are no part of the comparison.
@@ -165,50 +154,13 @@ def describe(
     packing
         Options of what becomes of the embedding before it is stored.
     """
-    settings, spec, chunk = prepared.settings, prepared.spec, prepared.job.chunk
-    how = chunk.normalization
-    model = chunk.model
-    numbers = None if how.mean is None or how.std is None else [[*how.mean], [*how.std]]
-    known = not prepared.lazily
-    made = result_geobox(spec, settings.map_mode, settings.rows, settings.columns)
-    left, bottom, right, top = made.boundingbox.bbox
+    form = fingerprint(job, mask)
     return {
         "format": FORMAT,
         "xr_anysat": ".".join(__version__.split(".")[:2]),
-        "cube": {
-            "rows": spec.shape[0],
-            "columns": spec.shape[1],
-            "crs": _crs(spec.geobox.crs),
-            "transform": [round(value, 6) for value in tuple(spec.geobox.transform)[:6]],
-            "south_up": spec.flip_y,
-            "east_left": spec.flip_x,
-            "dtype": spec.dtype,
-            "nodata": [str(value) for value in spec.nodata],
-            "bands": [str(label) for label in spec.band_labels],
-            "dates": list(spec.dates),
-            "values": digest(canonical(prepared.array, spec)) if known else None,
-        },
-        "options": {
-            "mode": settings.mode,
-            "patch_size": settings.patch_size,
-            "tile_size": settings.tile_size,
-            "overlap": settings.overlap,
-            "input_prep": prepared.input_prep,
-            "frames": prepared.groups,
-            "day_of_year": list(chunk.day_of_year),
-            "normalize": {"name": how.name, "numbers": numbers},
-            "mask": _mask(mask),
-            "dtype": settings.dtype,
-            **packing,
-        },
-        "model": {
-            "size": model.size,
-            "weights": model.source.kind,
-            "weights_digest": _weights(model.source),
-            "precision": model.precision,
-            "flash_layout": model.flash_layout,
-        },
-        "map": {**grid.to_json(), "bounds": [left, bottom, right, top]},
+        **form,
+        "options": {**form["options"], **packing},
+        "map": {**grid.to_json(), **form["map"]},
     }
 
 
@@ -265,28 +217,3 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def digest(values: Any) -> str:
-    """Digest of an array, plane by plane: no copy of its size is made."""
-    found = hashlib.blake2b(digest_size=16)
-    for plane in values:
-        found.update(np.ascontiguousarray(plane).data)
-    return f"blake2b:{found.hexdigest()}"
-
-
-def _crs(crs: Any) -> str:
-    """Give the code of a CRS, which no version of PROJ words anew; its text where it has none."""
-    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
-
-
-def _mask(mask: Any) -> str | None:
-    if not isinstance(mask, xr.DataArray):
-        return None
-    return "lazy" if mask.chunks is not None else digest(np.atleast_1d(mask.values))
-
-
-def _weights(source: WeightsSource) -> str:
-    if source.kind == "random":
-        return source.location
-    return f"sha256:{source.digest or PUBLISHED.sha256}"

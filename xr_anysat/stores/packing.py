@@ -15,11 +15,12 @@ import xarray as xr
 from xr_anysat.errors import OptionError, StoreError, warn
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.run import RetryPolicy
-from xr_anysat.job.build import Prepared
+from xr_anysat.job.fingerprint import digest
+from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 
-from .manifest import Manifest, digest
+from .manifest import Manifest
 from .quantize import Quantization, as_quantization, fit_quantization
 from .reduction import COMPONENT_DIM, Reduction, as_reduction, fit_reduction, reduced, require_pca
 from .regions import RegionGrid
@@ -99,16 +100,13 @@ class Packing:
             options["quantize"] = {"dtype": "int8", "numbers": numbers}
         return options
 
-    def regions(self, prepared: Prepared) -> RegionGrid:
-        """Cut what is stored into regions and files."""
-        return RegionGrid.of((self.sizes, *prepared.job.out_chunks[1:]))
+    def regions(self, job: EmbedJob) -> RegionGrid:
+        """Cut what is stored into regions and files, in the order of the user's cube."""
+        return RegionGrid.of((self.sizes, *job.out_chunks[1:]))
 
-    def prepared(self, prepared: Prepared) -> Prepared:
+    def computing(self, job: EmbedJob) -> EmbedJob:
         """Have blocks computed in float32, which are rounded once they are reduced."""
-        if self.reduce is None:
-            return prepared
-        job = prepared.job
-        return replace(prepared, job=replace(job, chunk=replace(job.chunk, dtype="float32")))
+        return job if self.reduce is None else job.computing("float32")
 
 
 def require_map(mode: str) -> None:
@@ -126,7 +124,7 @@ def require_map(mode: str) -> None:
         )
 
 
-def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
+def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
     """Check what was asked for.
 
     Raises
@@ -136,15 +134,15 @@ def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
     MissingExtraError
         Where scikit-learn is needed and not installed.
     """
-    dtype = prepared.settings.dtype
-    found = Packing(parts=prepared.job.out_chunks[0], reduce=None, quantize=None, dtype=dtype)
+    dtype = job.output.dtype
+    found = Packing(parts=job.out_chunks[0], reduce=None, quantize=None, dtype=dtype)
     if isinstance(reduce, int | np.integer) and not isinstance(reduce, bool):
         check_whole("reduce", reduce, most=found.features)
         require_pca()
         found = replace(found, reduce=int(reduce))
     elif reduce is not None:
         found = replace(found, reduce=as_reduction(reduce, found.features))
-        _compare("reduce", reduce, prepared)
+        _compare("reduce", reduce, job)
     if quantize is None:
         return found
     if dtype != "float32":
@@ -152,7 +150,7 @@ def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
             f'quantize= stores a byte for each value, and dtype="{dtype}" two: give one of them.'
         )
     if isinstance(quantize, xr.Dataset):
-        _compare("quantize", quantize, prepared)
+        _compare("quantize", quantize, job)
         return replace(found, quantize=as_quantization(quantize, sum(found.sizes)))
     if quantize != "int8":
         shown = repr(quantize) if isinstance(quantize, str) else f"a {type(quantize).__name__}"
@@ -163,9 +161,9 @@ def find_packing(quantize: Any, reduce: Any, prepared: Prepared) -> Packing:
     return replace(found, quantize="sample")
 
 
-def _compare(name: str, given: xr.DataArray | xr.Dataset, prepared: Prepared) -> None:
+def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None:
     """Warn of numbers that were made for another kind of embedding."""
-    ours = {"mode": prepared.settings.mode, "model": f"AnySat {prepared.job.chunk.model.size}"}
+    ours = {"mode": job.output.mode, "model": f"AnySat {job.model.size}"}
     differing = [key for key in ours if given.attrs.get(key, ours[key]) != ours[key]]
     if differing:
         there, here = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
@@ -239,7 +237,7 @@ class Packed:
 
 
 def with_numbers(
-    packing: Packing, prepared: Prepared, manifest: Manifest, effort: RetryPolicy
+    packing: Packing, job: EmbedJob, manifest: Manifest, effort: RetryPolicy
 ) -> Packed:
     """Find the numbers of a packing: those given, those in the store, or new ones, and keep these.
 
@@ -250,7 +248,7 @@ def with_numbers(
     """
     kept = manifest.packing() if packing.sampled else None
     if packing.sampled and kept is None:
-        sample = draw_sample(prepared, effort)
+        sample = draw_sample(job, effort)
         kept = manifest.keep_packing(_fitted(packing, sample))
     if kept is None:
         by, to, attrs = packing.reduce, packing.quantize, {}

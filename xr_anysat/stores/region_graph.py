@@ -4,9 +4,8 @@ from bisect import bisect_right
 
 import dask.array as da
 
-from xr_anysat.cube.spec import north_up
 from xr_anysat.graph.lazy import embed_array
-from xr_anysat.job.build import Prepared
+from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.chunks import rechunk
 
 from .regions import RegionGrid
@@ -18,7 +17,7 @@ TASKS = {"grid": 14, "patch": 10, "tile": 5}
 tile, handed to four neighbours, put together."""
 
 
-def section(prepared: Prepared, grid: RegionGrid, regions: list[int]) -> da.Array:
+def section(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Array:
     """Build what regions need, and the regions of the rectangle around them.
 
     The graph grows with the rectangle and not with the map, the cube's own tasks aside: chunks
@@ -26,7 +25,7 @@ def section(prepared: Prepared, grid: RegionGrid, regions: list[int]) -> da.Arra
 
     Parameters
     ----------
-    prepared
+    job
         The whole, with its statistics known.
     grid
         How the map is cut into regions, in the order that it is stored in.
@@ -38,7 +37,7 @@ def section(prepared: Prepared, grid: RegionGrid, regions: list[int]) -> da.Arra
     dask.array.Array
         (feature, y, x), a block for each file of the rectangle `grid.around(regions)`.
     """
-    spec, job = prepared.spec, prepared.job
+    spec = job.cube.spec
     found, windows, sizes = [], [], []
     around = grid.around(regions)
     for axis, (first, last) in enumerate(around, start=1):
@@ -54,15 +53,14 @@ def section(prepared: Prepared, grid: RegionGrid, regions: list[int]) -> da.Arra
         windows.append(slice(start - edges[chunks[0]], stop - edges[chunks[0]]))
         sizes.append(grid.sizes[axis][first:last])
     part = job.part(*found)
-    values, mask = prepared.cut(part)
-    data = embed_array(values, mask, prepared.stats, job, part)
-    data = north_up(data[:, *windows], spec)
+    data = job.cube.own_order(embed_array(job, part)[:, *windows])
     wanted = (data.chunks[0], *sizes)
     return data if data.chunks == wanted else rechunk(data, wanted)
 
 
-def tasks_per_region(prepared: Prepared, grid: RegionGrid) -> int:
+def tasks_per_region(job: EmbedJob, grid: RegionGrid) -> int:
     """Say how many tasks a region takes, about."""
-    chunks = len(prepared.work[0]) * len(prepared.work[1])
-    own = len(prepared.values.dask) + (0 if prepared.mask is None else len(prepared.mask.dask))
-    return -(-(own + TASKS[prepared.job.mode] * chunks) // len(grid))
+    chunks = len(job.layout.rows.chunks) * len(job.layout.columns.chunks)
+    arrays = (job.cube.values, job.cube.valid)
+    own = sum(len(array.dask) for array in arrays if array is not None)
+    return -(-(own + TASKS[job.output.map_mode] * chunks) // len(grid))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -18,9 +18,8 @@ from xr_anysat.graph.lazy import embed_array
 from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy, Stop, run
-from xr_anysat.job.build import Prepared
-from xr_anysat.job.job import Job
-from xr_anysat.layout.tiles import Axis, ChunkedAxis
+from xr_anysat.job.job import EmbedJob
+from xr_anysat.layout.patches import PatchAxis
 
 __all__ = ["Sample", "draw_sample", "sampled_patches"]
 
@@ -68,7 +67,7 @@ class Sample:
     left_out: tuple[int, ...]
 
 
-def draw_sample(prepared: Prepared, effort: RetryPolicy) -> Sample:
+def draw_sample(job: EmbedJob, effort: RetryPolicy) -> Sample:
     """Embed some windows of a map, and draw vectors from them.
 
     Windows lie on a regular grid over the map, and the cells of each are drawn with its number as
@@ -77,7 +76,7 @@ def draw_sample(prepared: Prepared, effort: RetryPolicy) -> Sample:
 
     Parameters
     ----------
-    prepared
+    job
         With its statistics known.
     effort
         How.
@@ -90,8 +89,8 @@ def draw_sample(prepared: Prepared, effort: RetryPolicy) -> Sample:
     ScaleError, WeightsError
         As `embed` would, also where windows may be skipped.
     """
-    windows = find_windows(prepared)
-    blocks = _blocks(prepared, windows)
+    windows = find_windows(job)
+    blocks = _blocks(job, windows)
     found: dict[int, Array] = {}
     failed: dict[int, Failed] = {}
 
@@ -118,14 +117,13 @@ def draw_sample(prepared: Prepared, effort: RetryPolicy) -> Sample:
     return Sample(vectors=vectors, windows=len(windows), left_out=tuple(sorted(failed)))
 
 
-def find_windows(prepared: Prepared) -> list[Window]:
+def find_windows(job: EmbedJob) -> list[Window]:
     """Spread windows evenly over a map, the first and the last at its edges.
 
     They take no more work than the map, and a quarter of it where that is more than a few
     windows. A map of a few windows is one window as a whole.
     """
-    job = prepared.job
-    axes = job.rows.axis, job.columns.axis
+    axes = job.layout.rows.axis, job.layout.columns.axis
     size = math.prod(axis.patches / _length(axis) for axis in axes)  # of the map, in windows
     if size <= FEW_WINDOWS:
         y, x = (Span(start=0, stop=n.patches, low=0, high=n.patches) for n in axes)
@@ -138,9 +136,9 @@ def find_windows(prepared: Prepared) -> list[Window]:
     return list(product(_evenly(rows, down), _evenly(columns, across)))
 
 
-def sampled_patches(prepared: Prepared) -> int:
+def sampled_patches(job: EmbedJob) -> int:
     """Count the patches of all windows."""
-    return sum((y.stop - y.start) * (x.stop - x.start) for y, x in find_windows(prepared))
+    return sum((y.stop - y.start) * (x.stop - x.start) for y, x in find_windows(job))
 
 
 def _evenly(spans: list[Span], count: int) -> list[Span]:
@@ -149,13 +147,13 @@ def _evenly(spans: list[Span], count: int) -> list[Span]:
     return [spans[place] for place in places]
 
 
-def _length(axis: Axis) -> int:
+def _length(axis: PatchAxis) -> int:
     """Patches of a window that has a core of a tile at least."""
     margin = axis.tile - axis.stride
     return axis.tile - (-2 * margin // axis.stride) * axis.stride
 
 
-def _spans(axis: Axis) -> list[Span]:
+def _spans(axis: PatchAxis) -> list[Span]:
     """Windows that have all patches of an axis in their cores, where each has what the map has.
 
     A window is as long as whole tiles in their stride, so that it has the map's own tiles. All
@@ -172,15 +170,15 @@ def _spans(axis: Axis) -> list[Span]:
     return found
 
 
-def _blocks(prepared: Prepared, windows: list[Window]) -> da.Array:
+def _blocks(job: EmbedJob, windows: list[Window]) -> da.Array:
     """Draw from each window in a task of its own: a block (vector, feature) for each."""
-    maps = [_embedded(prepared, window) for window in windows]
+    maps = [_embedded(job, window) for window in windows]
     name = f"anysat-sample-{tokenize(*(each.name for each in maps), VECTORS)}"
     most = -(-VECTORS // len(maps))
     tasks: dict[Key, Any] = {}
     for n, (each, window) in enumerate(zip(maps, windows, strict=True)):
         drawn = []
-        for (i, j), rows, columns in _cells(each, _core(prepared.job, window), most, n):
+        for (i, j), rows, columns in _cells(each, _core(job, window), most, n):
             picked = [(name, n, i, j, part) for part in range(each.numblocks[0])]
             for key in picked:
                 tasks[key] = (_pick, (each.name, key[-1], i, j), rows, columns)
@@ -192,41 +190,17 @@ def _blocks(prepared: Prepared, windows: list[Window]) -> da.Array:
     return da.Array(graph, name, chunks, meta=np.empty((0, 0), dtype=np.float32))
 
 
-def _embedded(prepared: Prepared, window: Window) -> da.Array:
+def _embedded(job: EmbedJob, window: Window) -> da.Array:
     """Lazy embedding of a window alone, in chunks as long as the map's."""
-    job = prepared.job
-    rows, columns = (
-        _cut_out(chunked, span)
-        for chunked, span in zip((job.rows, job.columns), window, strict=True)
-    )
-    place = tuple(
-        slice(span.start * chunked.axis.patch, span.stop * chunked.axis.patch)
-        for chunked, span in zip((job.rows, job.columns), window, strict=True)
-    )
-    chunk = replace(job.chunk, dtype="float32")
-    alone = replace(
-        prepared,
-        job=replace(job, rows=rows, columns=columns, chunk=chunk),
-        values=prepared.values[..., *place],
-        mask=None if prepared.mask is None else prepared.mask[..., *place],
-    )
-    values, mask = alone.cut()
-    return embed_array(values, mask, None, alone.job)
+    y, x = window
+    return embed_array(job.computing("float32").window((y.start, y.stop), (x.start, x.stop)))
 
 
-def _cut_out(chunked: ChunkedAxis, span: Span) -> ChunkedAxis:
-    axis, size = chunked.axis, max(chunked.chunks)
-    pixels = min(span.stop * axis.patch, axis.pixels) - span.start * axis.patch
-    whole, rest = divmod(pixels, size)
-    chunks = (size,) * whole + ((rest,) if rest else ())
-    return ChunkedAxis(axis=replace(axis, pixels=pixels), chunks=chunks)
-
-
-def _core(job: Job, window: Window) -> tuple[slice, slice]:
+def _core(job: EmbedJob, window: Window) -> tuple[slice, slice]:
     """Where cells of a window's map are those of the whole map."""
-    if job.mode == "tile":
+    if job.output.cells == "tile":
         return slice(None), slice(None)
-    scale = job.rows.axis.patch if job.mode == "grid" else 1
+    scale = job.reference.pixels.patch if job.output.map_mode == "grid" else 1
     rows, columns = (slice(span.low * scale, span.high * scale) for span in window)
     return rows, columns
 

@@ -13,7 +13,7 @@ from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy, Stop, run
 from xr_anysat.graph.statistics import block_moments, merged
-from xr_anysat.job.build import Prepared, in_slabs
+from xr_anysat.job.job import EmbedJob
 
 from .manifest import Manifest
 
@@ -27,7 +27,7 @@ LEFT_OUT = 0.5
 """Share of a cube's blocks without which its statistics would be no statistics of it."""
 
 
-def with_statistics(prepared: Prepared, manifest: Manifest, effort: RetryPolicy) -> Prepared:
+def with_statistics(job: EmbedJob, manifest: Manifest, effort: RetryPolicy) -> EmbedJob:
     """Give a job the numbers that it normalises with: those in the store, or new ones.
 
     Raises
@@ -35,12 +35,13 @@ def with_statistics(prepared: Prepared, manifest: Manifest, effort: RetryPolicy)
     StoreError
         Where a block of the cube cannot be read; where those may be skipped, if most cannot.
     """
-    if not prepared.pending:
-        return prepared
+    each = job.reference
+    if not each.pending:
+        return job
     kept = manifest.statistics()
     if kept is None:
-        fixed = prepared.job.chunk.normalization.fixed
-        blocks = prepared.given if prepared.given is not None else _moments(prepared)
+        fixed = each.normalization.fixed
+        blocks = each.stats if each.stats is not None else block_moments(each.cube)
         done, failed = _blocks(blocks, replace(effort, skip=effort.skip and not fixed))
         stats = done[0] if fixed else moments_to_stats(_merged(done, failed, blocks))
         kept = manifest.keep_statistics(
@@ -57,12 +58,7 @@ def with_statistics(prepared: Prepared, manifest: Manifest, effort: RetryPolicy)
             "its statistics, so that these and the embedding are of the others. Where they can be "
             "read again, begin anew with overwrite=True; or give statistics: normalize=stats."
         )
-    return prepared.with_stats(kept["mean"], kept["std"])
-
-
-def _moments(prepared: Prepared) -> da.Array:
-    values = in_slabs(prepared.values, prepared.lazily)
-    return block_moments(values, prepared.mask, prepared.spec.nodata)
+    return job.with_input(each.with_stats(kept["mean"], kept["std"]))
 
 
 def _merged(done: dict[int, Any], failed: dict[int, Failed], blocks: da.Array) -> Any:

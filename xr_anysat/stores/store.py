@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from xr_anysat.embed import prepare_as_embed
-from xr_anysat.errors import OptionError, StoreError, WeightsError
+from xr_anysat.cube.canonical import Cube
+from xr_anysat.errors import OptionError, StoreError, WeightsError, warn
 from xr_anysat.graph.retries import check_blocks
-from xr_anysat.job.build import Cube, Mode
-from xr_anysat.job.options import check_choice, check_whole
+from xr_anysat.job.make import make_job, options_of
+from xr_anysat.job.options import Mode, check_choice, check_whole
 
 from .layout import clear, require_free
 from .location import ZarrLocation, open_location
@@ -115,14 +115,16 @@ def to_zarr(
             "store before they start."
         )
     checked = {**options, "mask": check_blocks(options.get("mask"))}
-    prepared = prepare_as_embed(check_blocks(cube), mode, checked)
-    packing = find_packing(quantize, reduce, prepared)
+    job = make_job(check_blocks(cube), options_of(mode, checked))
+    for finding in job.findings:
+        warn(finding)
+    packing = find_packing(quantize, reduce, job)
     place = open_location(store, storage_options)
-    grid = packing.regions(prepared)
-    job = describe(prepared, grid, options.get("mask"), packing.describe())
+    grid = packing.regions(job)
+    record = describe(job, grid, options.get("mask"), packing.describe())
     try:
-        job = _begun(place, job, resume, overwrite, regions)
-        return fill(prepared, packing, place, job, retries, on_error == "skip", regions, progress)
+        record = _begun(place, record, resume, overwrite, regions)
+        return fill(job, packing, place, record, retries, on_error == "skip", regions, progress)
     except StoreError:
         raise
     except OSError as error:

@@ -12,7 +12,7 @@ from xr_anysat.formatting import count_text
 from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy, Stop, find_scheduler, run
-from xr_anysat.job.build import Prepared
+from xr_anysat.job.job import EmbedJob
 from xr_anysat.results.labels import weights_attrs
 
 from .block_writer import Writer, write_regions
@@ -32,10 +32,10 @@ MUCH_CLIPPED = 0.001
 
 
 def fill(
-    prepared: Prepared,
+    job: EmbedJob,
     packing: Packing,
     place: ZarrLocation,
-    job: dict[str, Any],
+    record: dict[str, Any],
     retries: int,
     skip: bool,
     regions: Any,
@@ -45,14 +45,14 @@ def fill(
 
     Parameters
     ----------
-    prepared, packing
+    job, packing
         What to embed, and what becomes of it.
-    place, job
-        A store, and the job it was begun with.
+    place, record
+        A store, and the record of the job it was begun with.
     retries, skip, regions, progress
         As in `to_zarr`.
     """
-    grid = RegionGrid.from_json(job["map"])
+    grid = RegionGrid.from_json(record["map"])
     manifest = Manifest(place=place)
     asked = grid.select(regions)
     before = manifest.done(grid)
@@ -60,21 +60,21 @@ def fill(
     failed: dict[int, Failed] = {}
     if missing or (asked and not is_laid_out(place)):
         effort = RetryPolicy(
-            scheduler=find_scheduler(prepared.values, prepared.lazily),
+            scheduler=find_scheduler(job.cube.values, job.lazy),
             retries=retries,
             skip=skip,
             progress=progress,
         )
-        work = _begin(prepared, packing, manifest, grid, effort)
+        work = _begin(job, packing, manifest, grid, effort)
         done = len(asked) - len(missing)
         with progress_bar(progress, "embedding", "region", len(asked), done) as bar:
             failed = work.do(missing, bar)
             if failed and retries:
                 failed = work.do(sorted(failed), bar)
     after = manifest.done(grid)
-    listed = tuple(_failed_region(failed[n], n, job, grid) for n in sorted(failed))
+    listed = tuple(_failed_region(failed[n], n, record, grid) for n in sorted(failed))
     _note(listed, manifest, grid, after)
-    clipped = _end(prepared, packing, manifest, grid) if len(after) == len(grid) else None
+    clipped = _end(job, packing, manifest, grid) if len(after) == len(grid) else None
     if listed:
         warn(
             f"{len(listed)} of {len(asked)} regions could not be computed or written and are NaN "
@@ -93,29 +93,27 @@ def fill(
 
 
 def _begin(
-    prepared: Prepared, packing: Packing, manifest: Manifest, grid: RegionGrid, effort: RetryPolicy
+    job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid, effort: RetryPolicy
 ) -> "_Work":
     """Find the numbers that all regions need, and lay the store out unless it is."""
     place = manifest.place
-    prepared = with_statistics(prepared, manifest, effort)
-    packed = with_numbers(packing, prepared, manifest, effort)
-    prepared = packing.prepared(prepared)
+    job = with_statistics(job, manifest, effort)
+    packed = with_numbers(packing, job, manifest, effort)
+    job = packing.computing(job)
     if not is_laid_out(place):
-        empty = build_empty(prepared)
+        empty = build_empty(job)
         lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
     return _Work(
-        prepared=prepared,
+        job=job,
         packed=packed,
         writer=Writer(place=place, grid=grid, quantization=packed.quantization),
         effort=effort,
     )
 
 
-def _end(
-    prepared: Prepared, packing: Packing, manifest: Manifest, grid: RegionGrid
-) -> float | None:
+def _end(job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid) -> float | None:
     """Say in a store that it is complete; give the share that was clipped of one that is coded."""
-    said: dict[str, Any] = weights_attrs(prepared.job.chunk.model.source)
+    said: dict[str, Any] = weights_attrs(job.model.source)
     if packing.quantize is None:
         finish(manifest.place, said)
         return None
@@ -141,7 +139,7 @@ def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
 class _Work:
     """What all waves have in common."""
 
-    prepared: Prepared
+    job: EmbedJob
     packed: Packed
     writer: Writer
     effort: RetryPolicy
@@ -149,7 +147,7 @@ class _Work:
     def do(self, regions: list[int], bar: Any) -> dict[int, Failed]:
         """Write regions in waves, and return those that failed."""
         grid = self.writer.grid
-        limit = max(1, WAVE_TASKS // tasks_per_region(self.prepared, grid))
+        limit = max(1, WAVE_TASKS // tasks_per_region(self.job, grid))
         failed: dict[int, Failed] = {}
         seen = False
         for wave in waves(grid, regions, limit):
@@ -158,7 +156,7 @@ class _Work:
 
     def _wave(self, wave: list[int], failed: dict[int, Failed], seen: bool, bar: Any) -> bool:
         manifest = Manifest(place=self.writer.place)
-        data = self.packed.reduced(section(self.prepared, self.writer.grid, wave))
+        data = self.packed.reduced(section(self.job, self.writer.grid, wave))
 
         def done(key: Any, value: Any) -> None:
             nonlocal seen
@@ -203,14 +201,14 @@ class _Work:
 
 
 def _failed_region(
-    failed: Failed, region: int, job: dict[str, Any], grid: RegionGrid
+    failed: Failed, region: int, record: dict[str, Any], grid: RegionGrid
 ) -> FailedRegion:
     rows, columns = grid.window(region)
-    left, bottom, right, top = job["map"]["bounds"]
+    left, bottom, right, top = record["map"]["bounds"]
     ys = np.linspace(top, bottom, grid.shape[1] + 1)
     xs = np.linspace(left, right, grid.shape[2] + 1)
-    ys = ys[::-1] if job["cube"]["south_up"] else ys
-    xs = xs[::-1] if job["cube"]["east_left"] else xs
+    ys = ys[::-1] if record["cube"]["south_up"] else ys
+    xs = xs[::-1] if record["cube"]["east_left"] else xs
     (x0, x1), (y0, y1) = ((axis[s.start], axis[s.stop]) for axis, s in ((xs, columns), (ys, rows)))
     return FailedRegion(
         region=region,

@@ -1,0 +1,65 @@
+"""Reading of a sensor's cube: for its statistics first where these are pending, then by chunks."""
+
+import dask.array as da
+
+from xr_anysat.cube.canonical import local_scheduler
+from xr_anysat.job.job import EmbedJob, SensorInput
+from xr_anysat.layout.chunks import cut
+from xr_anysat.layout.grid import MapPart
+
+from .statistics import after, lazy_moments, stats_of
+
+__all__ = ["lazy_stats", "read_input", "with_known_stats"]
+
+
+def lazy_stats(each: SensorInput) -> da.Array | None:
+    """(2, C) mean and deviation that an input needs and does not have; None where it has them."""
+    if not each.pending or each.stats is not None:
+        return each.stats
+    return stats_of(lazy_moments(each.cube))
+
+
+def with_known_stats(job: EmbedJob) -> EmbedJob:
+    """Compute the statistics of a cube in memory, so that the result can tell them."""
+    each = job.reference
+    stats = lazy_stats(each)
+    if job.lazy or stats is None or each.normalization.fixed:
+        return job
+    return job.with_input(each.with_stats(*stats.compute(scheduler=local_scheduler())))
+
+
+def read_input(
+    job: EmbedJob, each: SensorInput, part: MapPart
+) -> tuple[da.Array, da.Array | None, da.Array | None]:
+    """Read the chunks of a sensor that a part of the map needs.
+
+    Returns
+    -------
+    tuple of dask.array.Array
+        Values (T, C, y, x), one chunk along dates and bands, and mask (T, y, x), in the chunks of
+        the map; (2, C) statistics, before which a lazy cube is not read.
+    """
+    cube, stats = each.cube, lazy_stats(each)
+    if stats is not None and cube.lazy:
+        cube = cube.with_arrays(*after([cube.values, cube.valid], stats))
+    if each.used is not None:  # after the statistics, which are of the whole cube
+        cube = cube.at_dates(each.used)
+    layout = job.layout
+    rows, columns = (
+        each.pixels.span(axis, chunks.patches_of(wanted))
+        for axis, (chunks, wanted) in enumerate(
+            ((layout.rows, part.rows.encoded), (layout.columns, part.columns.encoded))
+        )
+    )
+    if (rows.stop - rows.start, columns.stop - columns.start) != each.pixels.shape:
+        cube = cube.window(rows, columns)
+    work = tuple(
+        sizes[slice(*wanted)]
+        for sizes, wanted in zip(
+            (each.pixels.sizes(0, layout.rows), each.pixels.sizes(1, layout.columns)),
+            (part.rows.encoded, part.columns.encoded),
+            strict=True,
+        )
+    )
+    values = cut(cube.values, work)
+    return values, None if cube.valid is None else cut(cube.valid, work), stats

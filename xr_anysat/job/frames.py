@@ -1,0 +1,113 @@
+"""Dates that are embedded: all of a cube, or one for each median composite."""
+
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from xr_anysat.cube.dates import find_periods
+from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
+
+from .options import Options, check_whole
+
+__all__ = ["Groups", "find_frames", "without_unused"]
+
+Groups = tuple[tuple[int, ...], ...]
+"""Positions of the dates of each composite."""
+
+
+def find_frames(
+    dates: tuple[str, ...], options: Options
+) -> tuple[Groups | None, npt.NDArray[np.datetime64], list[Finding]]:
+    """Divide a cube's dates into composites.
+
+    Parameters
+    ----------
+    dates
+        ISO 8601, in the cube's order.
+    options
+        Of which `frames`, `period` and `frame_date` matter.
+
+    Returns
+    -------
+    tuple
+        Groups of dates (None without composites), the date of each image that is embedded, and
+        what is to be warned of.
+
+    Raises
+    ------
+    OptionError
+        For periods that are none, or that hold no date.
+    """
+    moments = np.array(dates, dtype="M8[s]")
+    period = SetOption("period", python=f"period={options.period!r}")
+    if options.frames is None:
+        for given, option in (
+            (options.period is not None, SetOption("period")),
+            (options.frame_date != "middle", SetOption("frame_date", options.frame_date)),
+        ):
+            if given:
+                raise OptionError(
+                    Finding(
+                        "frames.absent",
+                        "{option} goes with {0}, the number of composites",
+                        SetOption("frames"),
+                        option=option,
+                    )
+                )
+        return None, moments, []
+    count = check_whole("frames", options.frames)
+    try:
+        frames = find_periods(moments, count, options.period, options.frame_date)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            Finding(
+                "period.unreadable",
+                "{period} is not (start, end): {error}. Give two dates, the end included: {0}.",
+                SetOption("period", python='period=("2021-01-01", "2021-12-31")'),
+                period=period,
+                error=error,
+            )
+        ) from None
+    if not frames.groups:
+        raise OptionError(
+            Finding(
+                "period.no-dates",
+                "{period} holds none of the cube's dates, which run from {first} to {last}",
+                period=period,
+                first=moments.min(),
+                last=moments.max(),
+            )
+        )
+    if not frames.empty:
+        return frames.groups, frames.dates, []
+    days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
+    return (
+        frames.groups,
+        frames.dates,
+        [
+            Finding(
+                "frames.empty",
+                "{empty} of the {count} periods of {frames} have no date, and are left out: "
+                "{names}{end}",
+                severity="warning",
+                empty=frames.empty,
+                count=count,
+                frames=SetOption("frames"),
+                names=", ".join(f"{first} to {last}" for first, last in days),
+                end=", ..." if frames.empty > len(frames.named) else ".",
+            )
+        ],
+    )
+
+
+def without_unused(
+    groups: Groups | None, count: int
+) -> tuple[Groups | None, tuple[int, ...] | None]:
+    """Count the dates of groups among those that are in any, and give these (None for all)."""
+    used = tuple(sorted(chain.from_iterable(groups or ())))
+    if groups is None or len(used) == count:
+        return groups, None
+    places = {date: place for place, date in enumerate(used)}
+    return tuple(tuple(places[date] for date in group) for group in groups), used

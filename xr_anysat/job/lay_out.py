@@ -1,0 +1,171 @@
+"""Patches, tiles and chunks laid on a cube, or why they do not fit."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
+from xr_anysat.layout.chunks import working_chunks
+from xr_anysat.layout.grid import PatchGrid, PixelGrid
+from xr_anysat.layout.patches import PatchAxis
+from xr_anysat.layout.tiles import ChunkedAxis
+
+from .options import Options, check_whole, is_number
+
+__all__ = ["lay_chunks", "lay_patches", "many_patches"]
+
+PATCH_PIXELS = 4
+"""Default patch: 40 m at 10 m, of the sizes that pretraining saw the most usual."""
+
+ADVISED_PATCHES = 1024
+"""Patches of a tile that the network's authors advise to stay below."""
+
+
+def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid, PixelGrid]:
+    """Lay patches and tiles on the pixels of a cube, in one chunk.
+
+    Parameters
+    ----------
+    options
+        Of which `patch_size`, `tile_size`, `overlap` and `input_prep` matter.
+    geobox, gsd
+        Grid of the pixels, and metres of one.
+
+    Raises
+    ------
+    OptionError
+        Where patches are not whole pixels, tiles not whole patches, or the overlap is none.
+    """
+    size, patch = _find_patch(options.patch_size, gsd)
+    if options.input_prep == "resize":  # one tile, filled up to whole patches
+        pixels, overlap = -(-max(geobox.shape) // patch) * patch, 0.0
+    else:
+        pixels, overlap = check_whole("tile_size", options.tile_size), options.overlap
+    if pixels % patch:
+        raise OptionError(
+            Finding(
+                "tile.patches",
+                "{option} pixels is not a multiple of the patch of {patch} pixels ({size:g} m); "
+                "the nearest is {0}.",
+                SetOption("tile_size", max(1, round(pixels / patch)) * patch),
+                option=SetOption("tile_size", pixels),
+                patch=patch,
+                size=size,
+            )
+        )
+    if not is_number(overlap) or not 0 <= overlap < 1:
+        raise OptionError(
+            Finding(
+                "tile.overlap",
+                "{option} is not a share from 0 to below 1",
+                option=SetOption("overlap", python=f"overlap={overlap!r}"),
+            )
+        )
+    tile = pixels // patch
+    stride = max(1, round(tile * (1 - float(overlap))))
+    below = PixelGrid(shape=tuple(geobox.shape), patch=patch, size=gsd)
+    rows, columns = (
+        ChunkedAxis(axis=PatchAxis(patches=n, tile=tile, stride=stride), chunks=(n,))
+        for n in below.patches
+    )
+    patches = GeoBox(below.patches, geobox.transform * Affine.scale(patch), geobox.crs)
+    return PatchGrid(patch_size=size, geobox=patches, rows=rows, columns=columns), below
+
+
+def _find_patch(patch_size: Any, gsd: float) -> tuple[float, int]:
+    """Length of a patch in metres and in pixels."""
+    size = PATCH_PIXELS * gsd if patch_size is None else patch_size
+    if not is_number(size) or not 0 < size < math.inf:
+        raise OptionError(
+            Finding(
+                "patch.length",
+                "{option} is not a length in metres",
+                option=SetOption("patch_size", python=f"patch_size={patch_size!r}"),
+            )
+        )
+    patch = round(float(size) / gsd)
+    if patch < 1 or abs(patch * gsd - size) > 1e-6 * size:
+        raise OptionError(
+            Finding(
+                "patch.pixels",
+                "{option} m is not a multiple of the cube's GSD of {gsd:g} m; the nearest is {0}.",
+                SetOption("patch_size", max(1, patch) * gsd),
+                option=SetOption("patch_size", size),
+                gsd=gsd,
+            )
+        )
+    return float(size), patch
+
+
+def many_patches(grid: PatchGrid, pixels: PixelGrid, options: Options) -> list[Finding]:
+    """Find tiles of more patches, and patches of more pixels, than attention is meant for."""
+    findings: list[Finding] = []
+    seen = math.prod(grid.tile_shape)
+    size = SetOption("image_size" if options.input_prep == "resize" else "tile_size")
+    if seen >= ADVISED_PATCHES:
+        findings.append(
+            Finding(
+                "tile.many-patches",
+                "a tile of {tile} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
+                "fewer than {advised}, and time and memory grow with their square. Use a smaller "
+                "{argument} (24 pixels suit patches of 10 m) or a larger {patch}.",
+                severity="warning",
+                tile=grid.rows.axis.tile * pixels.patch,
+                seen=seen,
+                size=grid.patch_size,
+                advised=ADVISED_PATCHES,
+                argument=SetOption(size.name, python=size.name),
+                patch=SetOption("patch_size", python="patch_size"),
+            )
+        )
+    if pixels.patch**2 >= ADVISED_PATCHES:
+        findings.append(
+            Finding(
+                "patch.many-pixels",
+                "a patch of {size:g} m has {count} pixels, which all see one another: time and "
+                "memory grow with their square, and pretraining saw 256 at most. Use a smaller "
+                "{patch}.",
+                severity="warning",
+                size=grid.patch_size,
+                count=pixels.patch**2,
+                patch=SetOption("patch_size", python="patch_size"),
+            )
+        )
+    return findings
+
+
+def lay_chunks(
+    axes: tuple[ChunkedAxis, ChunkedAxis],
+    pixels: PixelGrid,
+    sizes: Sequence[Sequence[int]],
+    *,
+    unit: int,
+    in_bytes: float,
+    out_bytes: float,
+    longest: int | None,
+) -> tuple[ChunkedAxis, ChunkedAxis]:
+    """Cut axes of patches into chunks as they are worked on.
+
+    Parameters
+    ----------
+    axes
+        Rows and columns.
+    pixels
+        Of the sensor that chunks follow.
+    sizes
+        That sensor's own chunks along y and x, in pixels.
+    unit
+        Patches that every edge is a multiple of.
+    in_bytes, out_bytes, longest
+        As in `working_chunks`.
+    """
+    work = working_chunks(sizes, unit * pixels.patch, in_bytes, out_bytes, longest)
+    rows, columns = (
+        ChunkedAxis(axis=each.axis, chunks=tuple(-(-n // pixels.patch) for n in lengths))
+        for each, lengths in zip(axes, work, strict=True)
+    )
+    return rows, columns
