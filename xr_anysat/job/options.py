@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.compute.normalize import Normalization
-from xr_anysat.cube.dates import find_periods
+from xr_anysat.cube.frames import find_periods
 from xr_anysat.cube.spec import CubeSpec
 from xr_anysat.errors import CubeError, OptionError, warn
 from xr_anysat.layout.tiles import Axis
