@@ -1,10 +1,10 @@
-"""Names of bands."""
+"""Sentinel-2: names of bands, published statistics."""
 
 import pytest
 from support.helpers import BANDS, EARTH_SEARCH, PADDED
 
-from xr_anysat.sensors import sentinel2
-from xr_anysat.sensors.sentinel2 import ALIASES, TREESATAI_MEAN, TREESATAI_STD, band_of, match_bands
+from xr_anysat.sensors.record import band_of, match_bands
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 
 CDSE = ("B02_10m", "B03_10m", "B04_10m", "B05_20m", "B06_20m", "B07_20m", "B08_10m", "B8A_20m",
         "B11_20m", "B12_20m")  # fmt: skip
@@ -15,13 +15,13 @@ COMMON = ("blue", "green", "red", "red_edge_1", "red_edge_2", "red_edge_3", "nir
 
 
 def test_the_ten_bands_in_the_order_of_the_network():
-    assert sentinel2.BANDS == BANDS
+    assert SENTINEL2.band_names == BANDS
 
 
 @pytest.mark.parametrize("names", [BANDS, PADDED, EARTH_SEARCH, CDSE, WRITTEN_OUT, COMMON])
 @pytest.mark.parametrize("change", [str, str.lower, str.upper, str.title, "  {} ".format])
 def test_usual_names(names, change):
-    assert tuple(band_of(change(name)) for name in names) == BANDS
+    assert tuple(band_of(SENTINEL2, change(name)) for name in names) == BANDS
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_usual_names(names, change):
      ("nir", "B8"), ("nir08", "B8A"), ("NIR08", "B8A"), ("rededge705", "B5")],
 )  # fmt: skip
 def test_names_that_look_alike(name, band):
-    assert band_of(name) == band
+    assert band_of(SENTINEL2, name) == band
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,11 @@ def test_names_that_look_alike(name, band):
      "visual", "cloud", "", "B", "B0", "02", 2, 8.0, None, "B2_mask", "B02_30m", "blueish", "B2A"],
 )  # fmt: skip
 def test_other_names_are_no_bands(name):
-    assert band_of(name) is None
-
-
-def test_no_alias_names_two_bands():
-    names = [name for aliases in ALIASES.values() for name in aliases]
-    assert len(names) == len(set(names))
-    assert all(band_of(name) == band for band, aliases in ALIASES.items() for name in aliases)
+    assert band_of(SENTINEL2, name) is None
 
 
 def test_match_bands_keeps_labels_and_their_order():
-    found = match_bands(["SCL", "B03", "blue", "B02", "nir", 5])
+    found = match_bands(SENTINEL2, ["SCL", "B03", "blue", "B02", "nir", 5])
     assert found["B2"] == ["blue", "B02"]
     assert found["B3"] == ["B03"]
     assert found["B8"] == ["nir"]
@@ -67,5 +61,6 @@ def test_published_statistics():
         "3537.99755859375 3324.23486328125 3270.070068359375 3250.530029296875 2897.391357421875 "
         "2754.4970703125 2821.521484375 2625.952392578125 1731.56298828125 1549.3028564453125"
     )
-    assert tuple(map(float, mean.split())) == TREESATAI_MEAN
-    assert tuple(map(float, std.split())) == TREESATAI_STD
+    published = SENTINEL2.statistics["treesatai"]
+    assert tuple(map(float, mean.split())) == published.mean
+    assert tuple(map(float, std.split())) == published.std

@@ -1,6 +1,7 @@
 """Networks and cubes that several test modules need."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,18 @@ EARTH_SEARCH = (
 
 
 @lru_cache(maxsize=2)
-def golden_network(size: str = "tiny", flash_layout: bool = False) -> Any:
+def golden_network(
+    size: str = "tiny", flash_layout: bool = False, sensors: tuple[str, ...] = ("s2",)
+) -> Any:
     """The network with the golden files' weights."""
     import torch
 
     from xr_anysat.model.config import model_config
     from xr_anysat.model.network import AnySat
 
+    config = replace(model_config(size, flash_layout=flash_layout), sensors=sensors)
     with torch.device("meta"):
-        network = AnySat(model_config(size, flash_layout=flash_layout))
+        network = AnySat(config)
     state = {
         name: torch.from_numpy(fill(name, tuple(tensor.shape)))
         for name, tensor in network.state_dict().items()

@@ -13,11 +13,12 @@ from odc.geo.geobox import GeoBox
 
 from xr_anysat._version import __version__
 from xr_anysat.errors import CubeError, OptionError
-from xr_anysat.sensors.sentinel2 import BANDS, SCL_CLASSES, SCL_UNUSABLE, band_of
+from xr_anysat.sensors.sentinel2 import BANDS, band_of
 from xr_anysat.settings import require
 
 from .items import S2Item, understand_items
 from .offset_mosaics import find_planes, harmonised, masked, mosaicked
+from .scene_classification import SCL_CLASSES, SCL_UNUSABLE
 
 __all__ = ["load_s2"]
 

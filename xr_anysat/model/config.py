@@ -4,17 +4,27 @@ Astruc et al., "AnySat: One Earth Observation Model for Many Resolutions, Scales
 CVPR 2025 (arXiv 2412.14123). Importable without torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
+from xr_anysat.sensors.record import ImageProjector, Sensor, SeriesProjector
+from xr_anysat.sensors.registry import SENSORS
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 
-__all__ = ["HEAD_WIDTH", "SIZES", "ModelConfig", "tensor_shapes", "used_shapes"]
+__all__ = [
+    "HEAD_WIDTH",
+    "SIZES",
+    "ModelConfig",
+    "model_config",
+    "projector_name",
+    "tensor_shapes",
+    "used_shapes",
+]
 
 HEAD_WIDTH = 64
 """Channels of one attention head, in every size."""
-
-PREFIX = "projector_"
 
 DATE_HEADS = 16
 """Heads of the attention over dates, and groups of the norms before and after it."""
@@ -24,14 +34,6 @@ DATE_KEY_WIDTH = 8
 
 RPE_BUCKETS = 8
 """Buckets of the relative-position bias (iRPE, Wu et al. 2021), the class token's included."""
-
-_TIME_SERIES_BANDS = {
-    "alos": 3, "l7": 6, "l8": 11, "modis": 7, "s1": 3, "s1-asc": 2, "s2": 10,
-}  # fmt: skip
-_SEQUENCE_NORM = frozenset({"s2"})
-_IMAGE_BANDS_AND_KERNEL = {
-    "aerial": (4, 10), "aerial-flair": (5, 10), "naip": (4, 8), "spot": (3, 10),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,14 @@ class ModelConfig:
     flash_layout
         Let the self-attention of the tile encoder run across the heads of each token instead of
         across tokens, as the published training configurations do by accident of memory layout.
+    sensors
+        Keys of the sensors whose projectors the network has. The first is the default.
     """
 
     width: int
     depth: int
     flash_layout: bool = False
+    sensors: tuple[str, ...] = (SENTINEL2.key,)
 
     @property
     def heads(self) -> int:
@@ -71,8 +76,14 @@ SIZES: dict[str, tuple[int, int]] = {"base": (768, 6), "small": (512, 4), "tiny"
 def model_config(size: str, *, flash_layout: bool = False) -> ModelConfig:
     """Look a size up by its name."""
     if size not in SIZES:
-        names = ", ".join(repr(name) for name in SIZES)
-        raise OptionError(f"unknown model size {size!r}; the sizes are {names}")
+        raise OptionError(
+            Finding(
+                "model.size",
+                "{given} is not a size of the model; the sizes are {known}.",
+                given=SetOption("size", size),
+                known=list(SIZES),
+            )
+        )
     width, depth = SIZES[size]
     return ModelConfig(width=width, depth=depth, flash_layout=flash_layout)
 
@@ -80,17 +91,29 @@ def model_config(size: str, *, flash_layout: bool = False) -> ModelConfig:
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
+def projector_name(sensor: str) -> str:
+    """Name, in the network and in checkpoints, of the module that reads a sensor."""
+    return f"projector_{sensor}"
+
+
 def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a published checkpoint, all sensors included.
 
     418 tensors and 125,905,447 values in the base size.
     """
+    return _shapes(config, SENSORS)
+
+
+def used_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the tensors that the network has, among those of a checkpoint."""
+    return _shapes(config, config.sensors)
+
+
+def _shapes(config: ModelConfig, sensors: Iterable[str]) -> dict[str, tuple[int, ...]]:
     width, depth = config.width, config.depth
     shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, width)}
-    for sensor, (bands, kernel) in _IMAGE_BANDS_AND_KERNEL.items():
-        shapes.update(_image_projector(f"{PREFIX}{sensor}", width, bands, kernel))
-    for sensor, bands in _TIME_SERIES_BANDS.items():
-        shapes.update(_temporal_encoder(f"{PREFIX}{sensor}", config, bands, sensor))
+    for key in sensors:
+        shapes.update(_projector(projector_name(key), config, SENSORS[key]))
     shapes["spatial_encoder.cls_token"] = (1, 1, width)
     for index in range(depth):
         shapes.update(_self_attention_block(f"spatial_encoder.predictor_blocks.{index}", width))
@@ -100,15 +123,6 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes.update(_self_attention_block(f"blocks.{index}", width))
     shapes.update(_cross_attention_block(f"blocks.{depth}", width))
     return shapes
-
-
-def used_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of the tensors that Sentinel-2 needs, among those of a checkpoint."""
-    return {
-        name: shape
-        for name, shape in tensor_shapes(config).items()
-        if not name.startswith(PREFIX) or name.startswith(f"{PREFIX}s2.")
-    }
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Shapes:
@@ -121,6 +135,15 @@ def _norm(name: str, width: int) -> Shapes:
     yield f"{name}.bias", (width,)
 
 
+def _projector(name: str, config: ModelConfig, sensor: Sensor) -> Shapes:
+    bands = len(sensor.bands)
+    match sensor.projector:
+        case ImageProjector(kernel=kernel):
+            return _image_projector(name, config.width, bands, kernel)
+        case SeriesProjector(sequence_norm=sequence_norm):
+            return _temporal_encoder(name, config, bands, sequence_norm=sequence_norm)
+
+
 def _image_projector(name: str, width: int, bands: int, kernel: int) -> Shapes:
     yield f"{name}.patch_embed.weight", (width, bands, kernel, kernel)
     yield from _linear(f"{name}.mlp.0", width, 2 * width)
@@ -129,7 +152,7 @@ def _image_projector(name: str, width: int, bands: int, kernel: int) -> Shapes:
     yield from _norm(f"{name}.mlp.4", width)
 
 
-def _temporal_encoder(name: str, config: ModelConfig, bands: int, sensor: str) -> Shapes:
+def _temporal_encoder(name: str, config: ModelConfig, bands: int, *, sequence_norm: bool) -> Shapes:
     width = config.width
     yield f"{name}.pad_parameter", ()
     inputs = bands
@@ -140,7 +163,7 @@ def _temporal_encoder(name: str, config: ModelConfig, bands: int, sensor: str) -
     yield f"{name}.patch_embed.attention_heads.Q", (DATE_HEADS, DATE_KEY_WIDTH)
     keys = DATE_HEADS * DATE_KEY_WIDTH
     yield from _linear(f"{name}.patch_embed.attention_heads.fc1_k", width, keys)
-    if sensor in _SEQUENCE_NORM:
+    if sequence_norm:
         yield from _norm(f"{name}.patch_embed.in_norm", width)
     yield from _norm(f"{name}.patch_embed.out_norm", width)
     yield from _linear(f"{name}.patch_embed.mlp.0", width, width)

@@ -1,4 +1,4 @@
-"""The AnySat network, Sentinel-2 path, in the three stages that inference runs apart.
+"""The AnySat network, for sensors with series of dates, in the three stages of inference.
 
 1. `encode_pixels` and 2. `encode_patches` run once per pixel and patch of a map, whatever its
 cut into tiles; 3. `encode_tiles` sees all patches of a tile together.
@@ -7,14 +7,15 @@ cut into tiles; 3. `encode_tiles` sees all patches of a tile together.
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from xr_anysat.sensors.record import SeriesProjector
+from xr_anysat.sensors.registry import get_sensor
+
+from .config import ModelConfig, projector_name
 from .series import TemporalEncoder
 from .spatial import SpatialEncoder
 from .tile import CrossBlock, PlainBlock, encode_tiles
 
 __all__ = ["AnySat"]
-
-SENTINEL2_BANDS = 10
 
 
 class AnySat(nn.Module):
@@ -23,29 +24,41 @@ class AnySat(nn.Module):
     Parameters
     ----------
     config
-        Size of the network.
+        Size of the network, and the sensors that it has projectors for.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
-        self.projector_s2 = TemporalEncoder(config, SENTINEL2_BANDS)
+        for key in config.sensors:
+            self.add_module(projector_name(key), _projector(config, key))
         self.spatial_encoder = SpatialEncoder(config)
         blocks: list[nn.Module] = [PlainBlock(config) for _ in range(config.depth)]
         self.blocks = nn.ModuleList([*blocks, CrossBlock(config)])
 
     def compile_stages(self) -> None:
         """Have torch fuse what the encoders are made of, for batches of any size."""
-        self.projector_s2.patch_embed.compile(dynamic=True)
+        for key in self.config.sensors:
+            self.get_submodule(f"{projector_name(key)}.patch_embed").compile(dynamic=True)
         for block in (*self.spatial_encoder.predictor_blocks, *self.blocks):
             block.compile(dynamic=True)
 
     def encode_pixels(
-        self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int | None = None
+        self,
+        values: Tensor,
+        valid: Tensor,
+        day_of_year: Tensor,
+        *,
+        sensor: str | None = None,
+        batch: int | None = None,
     ) -> Tensor:
-        """Time series of pixels (N, T, 10), valid where (N, T), to vectors (N, D)."""
-        out: Tensor = self.projector_s2(values, valid, day_of_year, batch=batch)
+        """Time series of pixels (N, T, C), valid where (N, T), to vectors (N, D).
+
+        They are of the network's first sensor unless another is named.
+        """
+        projector = self.get_submodule(projector_name(sensor or self.config.sensors[0]))
+        out: Tensor = projector(values, valid, day_of_year, batch=batch)
         return out
 
     def encode_patches(
@@ -93,7 +106,7 @@ class AnySat(nn.Module):
         Parameters
         ----------
         values
-            (B, T, 10, H, W) float32, normalised.
+            (B, T, C, H, W) float32, normalised.
         day_of_year
             (T,), 0 on 1 January.
         patch_size
@@ -129,6 +142,14 @@ class AnySat(nn.Module):
             "patch": patch,
             "dense": _join(dense, (batch, rows, columns), side),
         }
+
+
+def _projector(config: ModelConfig, key: str) -> nn.Module:
+    sensor = get_sensor(key)
+    match sensor.projector:
+        case SeriesProjector() as projector:
+            return TemporalEncoder(config, len(sensor.bands), projector)
+    raise NotImplementedError(f"images ({key}) have no projector yet")
 
 
 def _cut(x: Tensor, side: int) -> Tensor:

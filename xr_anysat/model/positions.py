@@ -17,9 +17,6 @@ from .config import DATE_HEADS
 
 __all__ = ["date_encoding", "grid_encoding", "relative_buckets"]
 
-DATE_PERIOD = 367
-"""Base of the date encoding's wavelengths for Sentinel-2 (as published)."""
-
 CLASS_BUCKET = 7
 """Bucket of every pair with a class token in it."""
 
@@ -58,7 +55,7 @@ def grid_encoding(rows: int, columns: int, step: float, width: int, device: str)
     return _table(np.concatenate(halves, axis=1).astype(np.float32), device)
 
 
-def date_encoding(day_of_year: Tensor, width: int) -> Tensor:
+def date_encoding(day_of_year: Tensor, width: int, period: float) -> Tensor:
     """Sine-cosine encoding of dates, one head's worth of it.
 
     Parameters
@@ -67,6 +64,8 @@ def date_encoding(day_of_year: Tensor, width: int) -> Tensor:
         (T,), 0 on 1 January.
     width
         Channels of a token (D).
+    period
+        Base of the wavelengths, in days.
 
     Returns
     -------
@@ -75,7 +74,7 @@ def date_encoding(day_of_year: Tensor, width: int) -> Tensor:
     """
     channels = width // DATE_HEADS
     k = torch.arange(channels, dtype=torch.float64, device=day_of_year.device)
-    wavelength = DATE_PERIOD ** (2 * torch.div(k, 2, rounding_mode="floor") / channels)
+    wavelength = period ** (2 * torch.div(k, 2, rounding_mode="floor") / channels)
     angle = day_of_year.to(torch.float64)[:, None] / wavelength
     odd = torch.arange(channels, device=angle.device) % 2 == 1
     return torch.where(odd, angle.cos(), angle.sin()).to(torch.float32)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xr_anysat.sensors.record import SeriesProjector
+
 from .config import DATE_HEADS, DATE_KEY_WIDTH, ModelConfig
 from .positions import date_encoding
 
@@ -69,7 +71,7 @@ class DateAttention(nn.Module):
 class _SeriesEncoder(nn.Module):
     """The published `patch_embed` of a time-series projector."""
 
-    def __init__(self, config: ModelConfig, bands: int) -> None:
+    def __init__(self, config: ModelConfig, bands: int, *, sequence_norm: bool) -> None:
         super().__init__()
         self.config = config
         layers: dict[str, nn.Module] = {}
@@ -79,7 +81,9 @@ class _SeriesEncoder(nn.Module):
             layers[str(4 * index + 1)] = nn.GroupNorm(MLP_GROUPS, outputs, eps=NORM_EPS)
             inputs = outputs
         self.inconv = nn.ModuleDict(layers)
-        self.in_norm = nn.GroupNorm(DATE_HEADS, config.width, eps=NORM_EPS)
+        self.in_norm = (
+            nn.GroupNorm(DATE_HEADS, config.width, eps=NORM_EPS) if sequence_norm else None
+        )
         self.attention_heads = DateAttention(config)
         self.mlp = nn.ModuleDict(
             {
@@ -98,7 +102,12 @@ class _SeriesEncoder(nn.Module):
         return x
 
     def sequence_norm(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> (N, T, D); a group's statistics run over its channels and all dates."""
+        """(N, T, D) -> (N, T, D); a group's statistics run over its channels and all dates.
+
+        Unchanged for a sensor without this norm.
+        """
+        if self.in_norm is None:
+            return x
         n, dates, width = x.shape
         groups = x.view(n, dates, DATE_HEADS, -1).transpose(1, 2)  # (N, 16, T, D / 16)
         grouped = F.layer_norm(groups, (dates, width // DATE_HEADS), eps=NORM_EPS)
@@ -134,13 +143,23 @@ class TemporalEncoder(nn.Module):
 
     Pixels are sorted by their number of valid dates and each such group is computed with just
     these dates, so a missing date costs nothing and changes nothing.
+
+    Parameters
+    ----------
+    config
+        Size of the network.
+    bands
+        Bands of the sensor.
+    projector
+        What its record says of the projector.
     """
 
-    def __init__(self, config: ModelConfig, bands: int) -> None:
+    def __init__(self, config: ModelConfig, bands: int, projector: SeriesProjector) -> None:
         super().__init__()
         self.config = config
+        self.period = projector.period
         self.pad_parameter = nn.Parameter(torch.empty(()))  # published, and without a use here
-        self.patch_embed = _SeriesEncoder(config, bands)
+        self.patch_embed = _SeriesEncoder(config, bands, sequence_norm=projector.sequence_norm)
 
     def forward(
         self, values: Tensor, valid: Tensor, day_of_year: Tensor, *, batch: int | None = None
@@ -163,7 +182,7 @@ class TemporalEncoder(nn.Module):
         Tensor
             (N, D); zeros for a pixel without any valid date.
         """
-        encoding = date_encoding(day_of_year, self.config.width)
+        encoding = date_encoding(day_of_year, self.config.width, self.period)
         out = values.new_zeros(values.shape[0], self.config.width)
         counts = valid.sum(dim=1)
         for count in counts.unique().tolist():

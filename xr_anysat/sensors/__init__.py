@@ -1,1 +1,1 @@
-"""What AnySat knows of each sensor: data only."""
+"""What AnySat knows of each sensor, as data: one record per sensor, and a registry of them."""

@@ -1,97 +1,69 @@
-"""Sentinel-2 as AnySat knows it: bands, the names they go by, and published statistics."""
+"""Sentinel-2 as AnySat knows it."""
 
-import re
 from collections.abc import Hashable, Iterable
 
-__all__ = [
-    "ALIASES",
-    "BANDS",
-    "DN_PER_REFLECTANCE",
-    "SCL_CLASSES",
-    "SCL_UNUSABLE",
-    "TREESATAI_MEAN",
-    "TREESATAI_STD",
-    "band_of",
-    "match_bands",
-]
+from . import record
+from .record import Band, PixelRule, Sensor, SeriesProjector, Statistics
 
-BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
-"""The ten bands, in the order the network reads them."""
+__all__ = ["SENTINEL2"]
 
-DN_PER_REFLECTANCE = 10_000
-"""Quantification value of Level-1C and Level-2A products (ESA, S2-PDGS-TAS-DI-PSD, section 4)."""
-
-SCL_CLASSES = {
-    0: "no data",
-    1: "saturated or defective",
-    2: "dark area or topographic shadow",
-    3: "cloud shadow",
-    4: "vegetation",
-    5: "not vegetated",
-    6: "water",
-    7: "unclassified",
-    8: "cloud medium probability",
-    9: "cloud high probability",
-    10: "thin cirrus",
-    11: "snow or ice",
-}
-"""Scene classification of Level-2A products (ESA, S2-PDGS-TAS-DI-PSD)."""
-
-SCL_UNUSABLE = (0, 1, 3, 8, 9, 10)
-"""Classes that show no ground, or not well."""
-
-ALIASES: dict[str, tuple[str, ...]] = {
-    # Earth Search v1 `eo:common_name`-style assets first, then spellings met elsewhere
-    # (sen2like, Digital Earth Africa, Sentinel Hub scripts).
-    "B2": ("blue",),
-    "B3": ("green",),
-    "B4": ("red",),
-    "B5": ("rededge1", "rededge071", "rededge705"),
-    "B6": ("rededge2", "rededge075", "rededge740"),
-    "B7": ("rededge3", "rededge078", "rededge783"),
-    "B8": ("nir", "nirwide"),
-    "B8A": ("nir08", "nirnarrow", "rededge4"),
-    "B11": ("swir16", "swir1"),
-    "B12": ("swir22", "swir2"),
-}
-"""Names of each band besides its number."""
-
-# Mean and standard deviation of Sentinel-2 in TreeSatAI-Time-Series, in DN, bands as in BANDS;
-# from the demo notebook of AnySat's authors.
-TREESATAI_MEAN = (
-    4304.32958984375, 4159.2666015625, 4057.776611328125, 4328.951171875, 4571.22119140625,
-    4644.87109375, 4837.2470703125, 4700.2578125, 2823.264404296875, 2319.97021484375,
-)  # fmt: skip
-TREESATAI_STD = (
-    3537.99755859375, 3324.23486328125, 3270.070068359375, 3250.530029296875, 2897.391357421875,
-    2754.4970703125, 2821.521484375, 2625.952392578125, 1731.56298828125, 1549.3028564453125,
+SENTINEL2 = Sensor(
+    key="s2",
+    title="Sentinel-2",
+    # Order: README of AnySat's authors. Aliases: Earth Search v1's `eo:common_name`-style assets
+    # first, then spellings met elsewhere (sen2like, Digital Earth Africa, Sentinel Hub scripts).
+    bands=(
+        Band(name="B2", aliases=("blue",)),
+        Band(name="B3", aliases=("green",)),
+        Band(name="B4", aliases=("red",)),
+        Band(name="B5", aliases=("rededge1", "rededge071", "rededge705")),
+        Band(name="B6", aliases=("rededge2", "rededge075", "rededge740")),
+        Band(name="B7", aliases=("rededge3", "rededge078", "rededge783")),
+        Band(name="B8", aliases=("nir", "nirwide")),
+        Band(name="B8A", aliases=("nir08", "nirnarrow", "rededge4")),
+        Band(name="B11", aliases=("swir16", "swir1")),
+        Band(name="B12", aliases=("swir22", "swir2")),
+    ),
+    suffixes=("_10m", "_20m", "_60m"),  # assets of the Copernicus Data Space: `B02_10m`
+    values="DN: reflectance times 10000",
+    # Quantification value of Level-1C and Level-2A products (ESA, S2-PDGS-TAS-DI-PSD, section 4).
+    dn_per_reflectance=10_000,
+    pixel=PixelRule(metres=10, multiples=True),
+    # The published checkpoint has the sequence norm's tensors for this sensor only.
+    projector=SeriesProjector(period=367, sequence_norm=True),
+    # Sentinel-2 in TreeSatAI-Time-Series; demo notebook of AnySat's authors.
+    statistics={
+        "treesatai": Statistics(
+            mean=(
+                4304.32958984375, 4159.2666015625, 4057.776611328125, 4328.951171875,
+                4571.22119140625, 4644.87109375, 4837.2470703125, 4700.2578125, 2823.264404296875,
+                2319.97021484375,
+            ),
+            std=(
+                3537.99755859375, 3324.23486328125, 3270.070068359375, 3250.530029296875,
+                2897.391357421875, 2754.4970703125, 2821.521484375, 2625.952392578125,
+                1731.56298828125, 1549.3028564453125,
+            ),
+        )
+    },
+    true_colour=("B4", "B3", "B2"),
+    first_image="2015-06-23",  # launch of Sentinel-2A (ESA)
 )  # fmt: skip
 
-_NUMBERED = re.compile(r"b(?:and)?0*(\d+a?)")
-_RESOLUTION = re.compile(r"_(10|20|60)m$")
-_BY_NAME = {name: band for band, names in ALIASES.items() for name in names}
+# What follows serves modules that do not yet take a sensor's record.
+
+BANDS = SENTINEL2.band_names
+ALIASES = {band.name: band.aliases for band in SENTINEL2.bands}
+DN_PER_REFLECTANCE = SENTINEL2.dn_per_reflectance or 0
+TREESATAI_MEAN = SENTINEL2.statistics["treesatai"].mean
+TREESATAI_STD = SENTINEL2.statistics["treesatai"].std
 
 
 def band_of(label: Hashable) -> str | None:
-    """AnySat band that a label names, or None.
-
-    Case, zero padding, separators, the resolution suffix of CDSE assets (`B02_10m`) and a "band"
-    written out aside.
-    """
-    name = _RESOLUTION.sub("", str(label).strip().lower())
-    name = re.sub(r"[\s_\-]", "", name)
-    numbered = _NUMBERED.fullmatch(name)
-    if numbered:
-        band = "B" + numbered[1].upper()
-        return band if band in BANDS else None
-    return _BY_NAME.get(name)
+    """Name the band that a label means, or None."""
+    return record.band_of(SENTINEL2, label)
 
 
 def match_bands(labels: Iterable[Hashable]) -> dict[str, list[Hashable]]:
-    """Labels found for each AnySat band, in the order given."""
-    found: dict[str, list[Hashable]] = {band: [] for band in BANDS}
-    for label in labels:
-        band = band_of(label)
-        if band is not None:
-            found[band].append(label)
-    return found
+    """List the labels that mean each band, in the order given."""
+    return record.match_bands(SENTINEL2, labels)

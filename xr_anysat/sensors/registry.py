@@ -1,0 +1,47 @@
+"""All sensors of the published network."""
+
+from collections.abc import Mapping
+
+from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
+
+from .aerial import AERIAL, AERIAL_FLAIR
+from .alos import ALOS
+from .landsat import LANDSAT7, LANDSAT8
+from .modis import MODIS
+from .naip import NAIP
+from .record import Sensor
+from .sentinel1 import SENTINEL1, SENTINEL1_ASC
+from .sentinel2 import SENTINEL2
+from .spot import SPOT
+
+__all__ = ["SENSORS", "get_sensor"]
+
+SENSORS: Mapping[str, Sensor] = {
+    sensor.key: sensor
+    for sensor in (
+        SENTINEL2, SENTINEL1_ASC, SENTINEL1, LANDSAT8, LANDSAT7, ALOS, MODIS, SPOT, NAIP, AERIAL,
+        AERIAL_FLAIR,
+    )
+}  # fmt: skip
+"""By key. Adding one: a module with its record, and its place here."""
+
+
+def get_sensor(key: str) -> Sensor:
+    """Look a sensor up by its key.
+
+    Raises
+    ------
+    OptionError
+        Where there is none of that key.
+    """
+    if key not in SENSORS:
+        raise OptionError(
+            Finding(
+                "sensor.unknown",
+                "{given} is not a sensor that AnySat knows; there are {known}.",
+                given=SetOption("sensor", key),
+                known=list(SENSORS),
+            )
+        )
+    return SENSORS[key]
