@@ -1,14 +1,24 @@
-"""Bands of a cube: which dimension they lie along, and which of them are AnySat's ten."""
+"""Bands of a cube: which dimension they lie along, and which of them the network reads."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
+from xr_anysat.findings import Call, Finding, SetOption, in_python
 from xr_anysat.sensors.sentinel2 import ALIASES, BANDS, match_bands
 
-__all__ = ["band_labels", "find_band_dim", "find_bands", "named_band_dim", "variable_labels"]
+__all__ = [
+    "band_labels",
+    "bands_are_no_mapping",
+    "find_band_dim",
+    "find_bands",
+    "named_band_dim",
+    "unknown_bands",
+    "variable_labels",
+]
 
 _BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
 
@@ -17,9 +27,9 @@ def find_band_dim(
     cube: xr.DataArray,
     dims: list[Hashable],
     bands: Mapping[str, Hashable] | None,
-    faults: list[str],
+    faults: list[Finding],
 ) -> tuple[Hashable | None, list[Hashable]]:
-    """Find the dimension of the bands and the ten labels along it."""
+    """Find the dimension of the bands, and the labels along it of those that are read."""
     named = named_band_dim(cube)
     matching = [
         dim
@@ -29,31 +39,51 @@ def find_band_dim(
     candidates = matching if named is None else [named]
     if not candidates and "feature" in cube.dims:
         faults.append(
-            f"the dimensions {list(cube.dims)} are those of an embedding, and not of a cube of "
-            "bands; an embedding is written as it is: embedding.to_zarr(store)."
+            Finding(
+                "cube.embedding",
+                "the dimensions {dims} are those of an embedding, not of a cube of bands; write "
+                "the embedding as it is: {0}.",
+                Call("embedding.to_zarr(store)"),
+                dims=list(cube.dims),
+            )
         )
         return None, []
     if not candidates:
         faults.append(
-            f"no band dimension was found among {list(cube.dims)}; AnySat needs one of the names "
-            f"{list(_BAND_NAMES)}, or one labelled with band names. Rename it: "
-            'cube.rename(my_dim="band"), or give a Dataset with one variable per band.'
+            Finding(
+                "bands.no-dimension",
+                "no band dimension was found among {dims}; AnySat needs one of the names {names}, "
+                "or one labelled with band names. Rename it: {0}, or give a Dataset with one "
+                "variable per band.",
+                Call('cube.rename(my_dim="band")'),
+                dims=list(cube.dims),
+                names=list(_BAND_NAMES),
+            )
         )
         return None, []
     dim = candidates[0]
     labels = band_labels(cube, dim)
     if not labels:
         faults.append(
-            f"the bands along {dim!r} ({cube.sizes[dim]}) have no names; label them: "
-            f'cube.assign_coords({dim}=["B02", "B03", ...]).'
+            Finding(
+                "bands.unlabelled",
+                "the {size} bands along {dim!r} have no names; label them: {0}.",
+                Call(f'cube.assign_coords({dim}=["B02", "B03", ...])'),
+                dim=dim,
+                size=cube.sizes[dim],
+            )
         )
         return dim, []
     chosen = find_bands(labels, bands, "bands", faults)
     repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
     if repeated:
         faults.append(
-            f"bands {repeated} are there more than once; keep one of each: "
-            f"cube.drop_duplicates({dim!r})."
+            Finding(
+                "bands.repeated",
+                "bands {repeated} occur more than once; keep one of each: {0}.",
+                Call(f"cube.drop_duplicates({dim!r})"),
+                repeated=repeated,
+            )
         )
     return dim, chosen
 
@@ -62,50 +92,129 @@ def find_bands(
     labels: Sequence[Hashable],
     bands: Any,
     where: str,
-    faults: list[str],
+    faults: list[Finding],
 ) -> list[Hashable]:
-    """Label of each of the ten bands, in AnySat's order."""
-    if bands is not None and not isinstance(bands, Mapping):
+    """Find the label of each band that the network reads, in its order.
+
+    Parameters
+    ----------
+    labels
+        All of the cube's.
+    bands
+        Labels of some bands, as the user gives them.
+    where
+        What the labels are of, "bands" or "data variables".
+    faults
+        Faults found are added here.
+    """
+    option = SetOption("bands")
+    given: dict[Any, Any] = {}
+    if isinstance(bands, Mapping):
+        given = dict(bands)
+    elif bands is not None:
+        faults.append(bands_are_no_mapping(bands, _name_band("B2", "my_blue")))
+    not_labels = [str(label) for label in given.values() if not isinstance(label, Hashable)]
+    if not_labels:
         faults.append(
-            f"bands= is a {type(bands).__name__}; it maps AnySat's names to the cube's: "
-            'cube.anysat.embed(bands={"B2": "my_blue"}). Bands of usual names need none.'
+            Finding(
+                "bands.not-labels",
+                "{option} gives {values}, which cannot be labels; give one label per band.",
+                option=option,
+                values=not_labels,
+            )
         )
-    given = dict(bands) if isinstance(bands, Mapping) else {}
-    nameless = [str(label) for label in given.values() if not isinstance(label, Hashable)]
-    if nameless:
-        faults.append(f"bands= gives {nameless}, which are no labels; give one label per band.")
         given = {}
-    unknown = [str(band) for band in given if band not in BANDS]
-    if unknown:
-        faults.append(f"bands= names {unknown}, which AnySat does not know; it reads {list(BANDS)}")
+    faults += unknown_bands(given)
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
-        faults.append(f"bands= asks for {absent}, but the cube's {where} are {_some(labels)}")
-    twice = [str(name) for name, uses in Counter(given.values()).items() if uses > 1]
+        faults.append(
+            Finding(
+                "bands.absent",
+                "{option} asks for {absent}, but the cube's {where} are {labels}",
+                option=option,
+                absent=str(absent),
+                where=where,
+                labels=_some(labels),
+            )
+        )
+    twice = [str(label) for label, uses in Counter(given.values()).items() if uses > 1]
     if twice:
-        faults.append(f"bands= gives {twice} to more than one band; give each its own.")
-    found = match_bands(label for label in labels if label not in given.values())
+        faults.append(
+            Finding(
+                "bands.shared",
+                "{option} gives {labels} to more than one band; give each band its own.",
+                option=option,
+                labels=twice,
+            )
+        )
+    matches = match_bands(label for label in labels if label not in given.values())
     chosen: list[Hashable] = []
     missing: list[str] = []
     for band in BANDS:
         if band in absent:
             continue
-        names = [given[band]] if band in given else list(dict.fromkeys(found[band]))
-        if len(names) > 1:
+        choices = [given[band]] if band in given else list(dict.fromkeys(matches[band]))
+        if len(choices) > 1:
             faults.append(
-                f"{[str(n) for n in names]} all name band {band}; say which one is meant: "
-                f"cube.anysat.embed(bands={{{band!r}: {names[0]!r}}})"
+                Finding(
+                    "bands.ambiguous",
+                    "{labels} all name band {band}; say which one is meant: {0}",
+                    _name_band(band, choices[0]),
+                    labels=[str(label) for label in choices],
+                    band=band,
+                )
             )
-        elif not names:
+        elif not choices:
             missing.append(band)
-        chosen += names[:1]
+        chosen += choices[:1]
     if missing:
         faults.append(
-            f"bands {missing} were not found among the cube's {where} {_some(labels)}; AnySat "
-            f"needs all ten of {list(BANDS)}. Load them, or name them: "
-            f'cube.anysat.embed(bands={{{missing[0]!r}: "..."}}). {_aliases(missing[0])}'
+            Finding(
+                "bands.missing",
+                "bands {missing} were not found among the cube's {where} {labels}; AnySat needs "
+                "all of {needed}. Load them, or name them: {0}. ({first} is also called {names}, "
+                "among others.)",
+                _name_band(missing[0], ...),
+                missing=missing,
+                where=where,
+                labels=_some(labels),
+                needed=list(BANDS),
+                first=missing[0],
+                names=", ".join([f"B{missing[0][1:].zfill(2)}", *ALIASES[missing[0]]]),
+            )
         )
     return chosen
+
+
+def bands_are_no_mapping(bands: Any, example: SetOption | Call) -> Finding:
+    """Make the finding that bands were given, but not as a mapping."""
+    return Finding(
+        "bands.no-mapping",
+        "{option} is a {kind}; it maps AnySat's names of bands to yours: {0}. Bands of usual names "
+        "need none.",
+        example,
+        option=SetOption("bands"),
+        kind=type(bands).__name__,
+    )
+
+
+def unknown_bands(names: Iterable[Any]) -> list[Finding]:
+    """Make the finding that some names are not AnySat's, if there are any."""
+    unknown = [str(name) for name in names if name not in BANDS]
+    finding = Finding(
+        "bands.unknown",
+        "{option} names {unknown}, which AnySat does not know; it reads {known}",
+        option=SetOption("bands"),
+        unknown=unknown,
+        known=list(BANDS),
+    )
+    return [finding] if unknown else []
+
+
+def _name_band(band: str, label: Any) -> SetOption:
+    """Make the remedy that says which of the cube's bands one is."""
+    option = SetOption("bands", {band: label})
+    return replace(option, python=f"cube.anysat.embed({in_python(option)})")
 
 
 def band_labels(cube: xr.DataArray, dim: Hashable) -> list[Hashable]:
@@ -129,12 +238,12 @@ def variable_labels(cube: xr.Dataset, bands: Any = None) -> dict[Hashable, Hasha
     names = list(cube.data_vars)
     if names != [f"band_{n}" for n in range(1, len(names) + 1)]:
         return {name: name for name in names}
-    said = list(bands.values()) if isinstance(bands, Mapping) else []
+    given = list(bands.values()) if isinstance(bands, Mapping) else []
     labels: dict[Hashable, Hashable] = {}
     for name in names:
         label = cube[name].attrs.get("long_name")
-        known = name not in said and isinstance(label, str) and label not in labels
-        labels[label if known else name if name in said else f"{name} of the file"] = name
+        known = name not in given and isinstance(label, str) and label not in labels
+        labels[label if known else name if name in given else f"{name} of the file"] = name
     return labels
 
 
@@ -146,8 +255,3 @@ def named_band_dim(cube: xr.DataArray) -> Hashable | None:
 def _some(labels: Sequence[Hashable]) -> str:
     shown = [str(label) for label in labels[:20]]
     return f"{shown}" if len(labels) <= 20 else f"{shown[:-1]} and {len(labels) - 19} more"
-
-
-def _aliases(band: str) -> str:
-    names = [f"B{band[1:].zfill(2)}", *ALIASES[band]]
-    return f"(It goes by {', '.join(names)}, among others.)"

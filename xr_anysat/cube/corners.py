@@ -1,4 +1,4 @@
-"""Whether a cube's coordinates are corners of pixels, where nearly all cubes have centres."""
+"""Whether a cube's coordinates are the corners of its pixels; nearly all cubes have centres."""
 
 import math
 
@@ -6,12 +6,17 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 
+from xr_anysat.findings import Call, Finding
+
 __all__ = ["CORNERS", "at_corners"]
 
-CORNERS = (
+CORNERS = Finding(
+    "grid.corners",
     "the cube's x and y are the upper left corners of its pixels (the default of stackstac and "
-    "cubo), and the result's will be their centres, half a pixel on. Where the two are to align, "
-    'make the cube with xy_coords="center".'
+    "cubo), and the result's will be their centres, half a pixel on. Where the two must align, "
+    "make the cube with {0}.",
+    Call('xy_coords="center"'),
+    severity="warning",
 )
 """What the user is told."""
 
@@ -24,9 +29,9 @@ Line = tuple[float, float]
 def at_corners(cube: xr.DataArray, y: Line, x: Line) -> bool:
     """Whether coordinates are upper left corners, as stackstac and cubo write them.
 
-    Cubes of others are taken to have centres. Those of stackstac have a coordinate `epsg`; their
-    transform says where corners are, and without one (cubo takes it away) their grids begin at
-    multiples of the pixel. Cubo's cubes of Earth Engine tell distances between centres.
+    All other cubes are taken to have centres. Those of stackstac have a coordinate `epsg`; their
+    transform says where the corners are. Without one (cubo removes it) their grids begin at
+    multiples of the pixel. Cubo's cubes of Earth Engine hold distances between centres.
 
     Parameters
     ----------
@@ -58,7 +63,7 @@ def _same(step: float, other: float) -> bool:
 def _measured_at_corners(cube: xr.DataArray, y: Line, x: Line) -> bool:
     """Whether cubo's distances from the middle are those of centres half a pixel on.
 
-    Versions before 2026.10 measured from the coordinates, whatever they were.
+    Versions before 2026.10 measured from the coordinates, be they corners or centres.
     """
     distances = cube.coords.get("cubo:distance_from_center")
     if distances is None or set(distances.dims) != {"y", "x"}:
@@ -67,9 +72,9 @@ def _measured_at_corners(cube: xr.DataArray, y: Line, x: Line) -> bool:
         middle = float(cube.attrs["central_y"]), float(cube.attrs["central_x"])
     except (KeyError, TypeError, ValueError):
         return False
-    told = distances.transpose("y", "x").isel(y=[0, -1], x=[0, -1])
+    measured = distances.transpose("y", "x").isel(y=[0, -1], x=[0, -1])
     rows, columns = (np.array([0, size - 1]) for size in distances.transpose("y", "x").shape)
     north = y[0] + y[1] * rows - abs(y[1]) / 2 - middle[0]
     east = x[0] + x[1] * columns + abs(x[1]) / 2 - middle[1]
     expected = np.hypot(north[:, None], east[None, :])
-    return bool(np.allclose(told, expected, rtol=0, atol=TOLERANCE * abs(x[1])))
+    return bool(np.allclose(measured, expected, rtol=0, atol=TOLERANCE * abs(x[1])))

@@ -1,9 +1,9 @@
-"""Dates of a cube: whatever the time coordinate holds, to UTC and to days of the year."""
+"""Dates of a cube, of any kind: to UTC, and to days of the year."""
 
 import datetime
 import re
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from xr_anysat.findings import Call, Finding, SetOption, in_python
 from xr_anysat.formatting import count_text
 
-__all__ = ["LAST_DAY", "TIME_NAMES", "Frames", "day_of_year", "find_periods", "parse_dates"]
+__all__ = ["LAST_DAY", "TIME_NAMES", "Moments", "as_moment", "day_of_year", "parse_dates", "to_utc"]
 
 LAST_DAY = 364
 """31 December, in leap years too: the last day that the network's dates know."""
@@ -21,14 +22,10 @@ LAST_DAY = 364
 TIME_NAMES = ("time", "t", "date", "dates", "datetime", "acquisition_time")
 """What dimensions and coordinates of dates are called, in lower case."""
 
-_SHOWN = 5
-"""Empty periods that are named."""
-
 _STANDARD_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 _YEAR_FIRST = re.compile(r"\s*\d{4}(\D|\d{4}|$)")
-_YEAR_OR_MONTH = re.compile(r"(\d{4})(?:[-/.](\d\d?))?")
-_TIME_OF_DAY = re.compile(r":|\dT\d")
+_GIVE_DATES = SetOption("dates", ["2021-04-03", ...])
 
 Moments = npt.NDArray[np.datetime64]
 
@@ -43,15 +40,15 @@ def day_of_year(moments: Moments) -> npt.NDArray[np.int64]:
 
 
 def parse_dates(
-    cube: xr.DataArray, time_dim: Hashable | None, dates: Any, faults: list[str]
+    cube: xr.DataArray, time_dim: Hashable | None, dates: Any, faults: list[Finding]
 ) -> Moments:
     """Dates of a cube in its order, (T,) datetime64[s] in UTC.
 
     Parameters
     ----------
     cube
-        The cube; without `dates`, the coordinate of its time dimension counts, or where that holds
-        no dates another along it: one with the name of a time, or the only one of datetime64.
+        The cube. Without `dates`, the coordinate of its time dimension counts; where that holds
+        no dates, another along it: one with the name of a time, or the only one of datetime64.
         A cube without a time dimension has a scalar coordinate.
     time_dim
         Its time dimension, if it has one.
@@ -62,50 +59,66 @@ def parse_dates(
         Faults found are added here.
     """
     size = cube.sizes[time_dim] if time_dim is not None else 1
-    if dates is not None:
-        found = {"dates=": dates}
-    else:
-        found = {f"the coordinate {name!r}": cube[name] for name in _dated(cube, time_dim)}
-    if not found:
-        what = f"the dimension {time_dim!r} has no dates" if time_dim else "the cube has no dates"
-        faults.append(
-            f"{what}; AnySat needs the date of every image. Give them: "
-            f'cube.anysat.embed(dates=["2021-04-03", ...]) or '
-            f"cube.assign_coords({time_dim or 'time'}=...)."
-        )
-        return np.zeros(0, dtype="M8[s]")
-    errors = []
-    for source, values in found.items():
+    failed = None
+    for name in [None] if dates is not None else _dated(cube, time_dim):
+        source = SetOption("dates") if name is None else f"the coordinate {name!r}"
         try:
-            moments = _to_utc(values)
+            moments = to_utc(dates if name is None else cube[name])
             break
         except (TypeError, ValueError, OverflowError) as error:
-            errors.append(f"{source} cannot be read as dates: {error}")
+            failed = failed or Finding(
+                "dates.unreadable",
+                "{source} cannot be read as dates: {error}. AnySat needs datetime64, cftime of a "
+                "standard calendar, datetime objects or ISO strings: {0}.",
+                _GIVE_DATES,
+                source=source,
+                error=error,
+            )
     else:
-        faults.append(
-            f"{errors[0]}. AnySat needs datetime64, cftime of a standard calendar, datetime "
-            'objects or ISO strings: dates=["2021-04-03", ...].'
-        )
+        faults.append(failed or _no_dates(time_dim))
         return np.zeros(0, dtype="M8[s]")
     if len(moments) != size:
         faults.append(
-            f"{source} has {count_text(len(moments), 'date')}, but the cube has {size}; give one "
-            'for each, in the cube\'s order: dates=["2021-04-03", ...].'
+            Finding(
+                "dates.count",
+                "{source} has {count}, but the cube has {size}; give one for each, in the cube's "
+                "order: {0}.",
+                _GIVE_DATES,
+                source=source,
+                count=count_text(len(moments), "date"),
+                size=size,
+            )
         )
     missing = np.flatnonzero(np.isnat(moments)).tolist()
     if missing:
-        name = source.removeprefix("the coordinate ")
-        own = dates is None and time_dim is not None
-        drop = f"drop them (cube.isel({time_dim}=cube[{name}].notnull())) or " if own else ""
+        own = name is not None and time_dim is not None
+        drop = Call(f"cube.isel({time_dim}=cube[{name!r}].notnull())")
         faults.append(
-            f"{source} has no date (NaT) at positions {missing[:10]}; {drop}give every date: "
-            'dates=["2021-04-03", ...].'
+            Finding(
+                "dates.missing",
+                "{source} has no date (NaT) at positions {places}; "
+                + ("drop them ({1}) or give every date: {0}." if own else "give every date: {0}."),
+                _GIVE_DATES,
+                *([drop] if own else []),
+                source=source,
+                places=missing[:10],
+            )
         )
     return moments
 
 
+def _no_dates(time_dim: Hashable | None) -> Finding:
+    code = f"{in_python(_GIVE_DATES)}) or cube.assign_coords({time_dim or 'time'}=...)"
+    return Finding(
+        "dates.none",
+        "{what} has no dates; AnySat needs the date of every image. Give them: {0}.",
+        replace(_GIVE_DATES, python=f"cube.anysat.embed({code}"),
+        what=f"the dimension {time_dim!r}" if time_dim else "the cube",
+    )
+
+
 def _dated(cube: xr.DataArray, time_dim: Hashable | None) -> list[Hashable]:
-    """Coordinates that may hold the dates, the likeliest first."""
+    """Coordinates that may hold the dates, the most likely first."""
     along = () if time_dim is None else (time_dim,)
     others = [name for name, coord in cube.coords.items() if coord.dims == along]
     named = [name for name in others if str(name).lower() in TIME_NAMES]
@@ -117,7 +130,14 @@ def _dated(cube: xr.DataArray, time_dim: Hashable | None) -> list[Hashable]:
     return list(dict.fromkeys(own + named + (typed if len(typed) == 1 else [])))
 
 
-def _to_utc(values: Any) -> Moments:
+def to_utc(values: Any) -> Moments:
+    """Read dates of any kind, (T,) datetime64[s] in UTC.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        Where they are not dates.
+    """
     if isinstance(values, str | datetime.date):
         values = [values]
     if isinstance(values, xr.DataArray) and values.ndim == 1:
@@ -131,17 +151,17 @@ def _to_utc(values: Any) -> Moments:
         return array.astype("M8[s]")
     if array.dtype.kind not in "OUST":
         raise TypeError(f"their dtype is {array.dtype}")
-    moments = [_moment(value) for value in array.tolist()]
+    moments = [as_moment(value) for value in array.tolist()]
     return np.array(moments, dtype="M8[s]")
 
 
-def _moment(value: Any) -> np.datetime64:
-    """One date of any kind; where it carries a time zone, in UTC."""
+def as_moment(value: Any) -> np.datetime64:
+    """Read one date of any kind; where it has a time zone, convert it to UTC."""
     calendar = getattr(value, "calendar", None)
     if calendar is not None:  # cftime
         if calendar not in _STANDARD_CALENDARS:
             raise ValueError(
-                f"calendar {calendar!r} has other days than the sky; convert it "
+                f"calendar {calendar!r} does not have the days of real years; convert it "
                 '(cube.convert_calendar("standard", align_on="date"))'
             )
         value = value.isoformat()
@@ -151,115 +171,7 @@ def _moment(value: Any) -> np.datetime64:
         raise TypeError(f"{value!r} is a bare number")
     stamp = pd.Timestamp(value)  # NaT has no time zone, and becomes NaT
     if isinstance(value, str) and not pd.isna(stamp) and not _YEAR_FIRST.match(value):
-        raise ValueError(f"{value!r} does not begin with its year, which leaves it open to guess")
+        raise ValueError(f"{value!r} does not begin with its year, and so is ambiguous")
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
     return stamp.to_datetime64().astype("M8[s]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frames:
-    """Equal periods that a cube's dates are divided among, those without any date left out.
-
-    Parameters
-    ----------
-    groups
-        Date indices of each period.
-    dates
-        (F,) datetime64[s]: one for each period.
-    empty
-        Number of periods that were left out.
-    named
-        First and last moment of the first few of them.
-    """
-
-    groups: tuple[tuple[int, ...], ...]
-    dates: Moments
-    empty: int
-    named: tuple[tuple[np.datetime64, np.datetime64], ...]
-
-
-def find_periods(
-    moments: Moments, frames: int, period: tuple[Any, Any] | None, frame_date: str = "middle"
-) -> Frames:
-    """Divide dates among so many equal periods.
-
-    Parameters
-    ----------
-    moments
-        (T,) datetime64[s].
-    frames
-        Number of periods.
-    period
-        (start, end) that they divide, both included; dates outside belong to none. An end without
-        a time of the day, a month or a year counts to its last second. Default the first to the
-        last date.
-    frame_date
-        "middle" of each period, or "mean" of the dates in it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Where `period` is none.
-    """
-    if period is None:
-        start, end = moments.min(), moments.max()
-    else:
-        start, end = _ends(period)
-    length = (end - start).astype(np.int64)
-    place = (moments - start).astype(np.int64) * frames // max(length, 1)
-    place = np.where(moments == end, frames - 1, np.minimum(place, frames))
-    inside = (moments >= start) & (moments <= end)
-
-    def bound(part: Any, parts: int) -> np.datetime64:
-        return start + (part * length // parts).astype("m8[s]")
-
-    numbers = np.unique(place[inside])
-    groups = [np.flatnonzero(inside & (place == number)) for number in numbers]
-    if frame_date == "mean":  # of moments: of days of the year it would be wrong over New Year
-        dates = [start + (moments[group] - start).sum() // len(group) for group in groups]
-    else:
-        dates = [bound(2 * number + 1, 2 * frames) for number in numbers]
-    return Frames(
-        groups=tuple(tuple(group.tolist()) for group in groups),
-        dates=np.array(dates, dtype="M8[s]"),
-        empty=frames - len(groups),
-        named=tuple((bound(n, frames), bound(n + 1, frames)) for n in _absent(numbers, frames)),
-    )
-
-
-def _absent(numbers: npt.NDArray[np.int64], count: int) -> Iterator[np.int64]:
-    """Give the first few of 0 .. count - 1 that are not among some."""
-    shown, following = 0, 0
-    for number in [*numbers.tolist(), count]:
-        few = range(following, min(number, following + _SHOWN - shown))
-        yield from (np.int64(absent) for absent in few)
-        shown, following = shown + len(few), number + 1
-
-
-def _ends(period: tuple[Any, Any]) -> tuple[np.datetime64, np.datetime64]:
-    if isinstance(period, str):
-        raise TypeError("a string")
-    first, last = (v.values[()] if isinstance(v, xr.DataArray) else v for v in period)
-    start, end = _to_utc([first])[0], _last_second(last)
-    if np.isnat(start) or np.isnat(end):
-        raise ValueError("one of them is no date (NaT)")
-    if end < start:
-        raise ValueError(f"it ends ({end}) before it starts ({start})")
-    return start, end
-
-
-def _last_second(value: Any) -> np.datetime64:
-    """End of a year, month or day, where no time of the day is given."""
-    if isinstance(value, str):
-        if _TIME_OF_DAY.search(value):
-            return _moment(value)
-        if found := _YEAR_OR_MONTH.fullmatch(value.strip()):
-            year, month = found.groups()
-            value = np.datetime64(year if month is None else f"{year}-{month:0>2}")
-    if not (isinstance(value, np.datetime64) and np.datetime_data(value)[0] in "YMWD"):
-        value = _moment(value)
-        if value != value.astype("M8[D]"):
-            return value
-        value = value.astype("M8[D]")  # midnight: of a date that was given without a time
-    return (value + 1).astype("M8[s]") - np.timedelta64(1, "s")

@@ -14,15 +14,17 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
+from xr_anysat.findings import Call, Finding
+
 from .corners import CORNERS, at_corners
 
 __all__ = ["Grid", "crs_name", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
 
 GSD_STEP = 10
-"""Metres: AnySat's Sentinel-2 resolution is a multiple of it."""
+"""Metres: the resolution of Sentinel-2, and of most other series, is a multiple of it."""
 
 GSD_TOLERANCE = 1e-3
-"""Share by which a pixel may differ from a multiple of 10 m, and its height from its width."""
+"""Share by which a pixel may differ from its nominal size, and its height from its width."""
 
 STRETCH_TOLERANCE = 0.02
 """Share by which a projection may stretch ground distances without a warning."""
@@ -36,13 +38,24 @@ _Y_NAMES = ("y", "northing", "northings", "projection_y_coordinate", "lat", "lat
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Grid of a cube; the geobox is north up, the flags tell how the cube runs.
+    """Grid of a cube.
 
-    `corners` is whether the cube's coordinates are the upper left corners of pixels.
+    Parameters
+    ----------
+    geobox
+        North up, whichever way the cube runs.
+    gsd
+        Nominal size of a pixel in metres.
+    flip_y, flip_x
+        Whether the cube runs from south to north, from east to west.
+    y_dim, x_dim
+        Its dimensions.
+    corners
+        Whether the cube's coordinates are the upper left corners of pixels.
     """
 
     geobox: GeoBox
-    gsd: int
+    gsd: float
     flip_y: bool
     flip_x: bool
     y_dim: Hashable
@@ -70,34 +83,56 @@ class _Line:
         return self.low + abs(self.step) * self.size
 
 
-def find_grid(cube: xr.DataArray, faults: list[str], notes: list[str]) -> Grid | None:
-    """Understand the grid of a cube, or add what is wrong with it to the faults."""
+def find_grid(
+    cube: xr.DataArray,
+    faults: list[Finding],
+    notes: list[Finding],
+    step: float | None = GSD_STEP,
+    exact: bool = False,
+) -> Grid | None:
+    """Understand the grid of a cube, or add what is wrong with it to the faults.
+
+    Parameters
+    ----------
+    cube
+        With its coordinates.
+    faults, notes
+        What is wrong and what is doubtful is added here.
+    step
+        Metres of which the pixel size is a multiple; None for any size.
+    exact
+        Whether the pixel size is `step` itself.
+    """
     dims = spatial_dims(cube)
     if dims is None:
         faults.append(
-            f"no spatial dimensions were found among {list(cube.dims)}; AnySat needs y and x. "
-            'Rename them: cube.rename(my_rows="y", my_columns="x").'
+            Finding(
+                "grid.no-dimensions",
+                "no spatial dimensions were found among {dims}; AnySat needs y and x. Rename "
+                "them: {0}.",
+                Call('cube.rename(my_rows="y", my_columns="x")'),
+                dims=list(cube.dims),
+            )
         )
         return None
     y_dim, x_dim = dims
     crs = find_crs(cube, faults)
     transform = _declared_transform(cube)
     if transform is not None and _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
-        _refuse_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, faults)
+        faults.append(_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, step))
         return None
     y, x = _line(cube, y_dim, "y", faults), _line(cube, x_dim, "x", faults)
     if crs is None or y is None or x is None:
         return None
-    before = len(faults)
-    gsd = _find_gsd(crs, y, x, faults)
-    if len(faults) > before:
+    gsd = _find_gsd(crs, y, x, step, exact, faults)
+    if gsd is None:
         return None
     corners = at_corners(cube, (y.first, y.step), (x.first, x.step))
     if corners:
         notes.append(CORNERS)
         y = replace(y, first=y.first - abs(y.step) / 2)
         x = replace(x, first=x.first + abs(x.step) / 2)
-    _check_stretch(crs, y, x, gsd, notes)
+    notes += _check_stretch(crs, y, x, gsd)
     transform = Affine(abs(x.step), 0, x.low, 0, -abs(y.step), y.high)
     return Grid(
         geobox=GeoBox((y.size, x.size), transform, crs.to_wkt()),
@@ -129,7 +164,7 @@ def spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
         return None
 
 
-def find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
+def find_crs(cube: xr.DataArray, faults: list[Finding]) -> pyproj.CRS | None:
     """Find the CRS, or add to the faults that there is none."""
     try:
         found: Any = cube.rio.crs
@@ -142,33 +177,36 @@ def find_crs(cube: xr.DataArray, faults: list[str]) -> pyproj.CRS | None:
         crs = None if found is None else pyproj.CRS.from_user_input(found)
     except (RioXarrayError, ProjError, TypeError, ValueError) as error:
         faults.append(
-            f"the cube's CRS cannot be read ({error}); write the right one: "
-            'cube.rio.write_crs("EPSG:32631").'
+            Finding(
+                "grid.bad-crs",
+                "the cube's CRS cannot be read ({error}); write the right one: {0}.",
+                Call('cube.rio.write_crs("EPSG:32631")'),
+                error=error,
+            )
         )
         return None
     if crs is None:
-        faults.append(
-            "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
-            f"`epsg` coordinate); {_crs_to_write(cube)}"
-        )
+        faults.append(_no_crs(cube))
     return crs
 
 
-def _crs_to_write(cube: xr.DataArray) -> str:
-    """Tell which CRS to write where there is none."""
+def _no_crs(cube: xr.DataArray) -> Finding:
     dims = spatial_dims(cube)
     within = dims is not None and all(
         dim in cube.indexes and bool((abs(cube[dim].astype("float64")) <= most).all())
         for dim, most in zip(dims, (90, 360), strict=True)
     )
-    if within:
-        return (
-            'x and y look like degrees: cube.rio.write_crs("EPSG:4326") says so, and the cube is '
-            "then to be reprojected to metres."
-        )
-    return (
-        "write the one that x and y are in, for instance that of a UTM zone: "
-        'cube.rio.write_crs("EPSG:32631").'
+    return Finding(
+        "grid.no-crs",
+        "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
+        "`epsg` coordinate); "
+        + (
+            "x and y look like degrees: {0} says so, and the cube must then be reprojected to "
+            "metres."
+            if within
+            else "write the one that x and y are in, for instance that of a UTM zone: {0}."
+        ),
+        Call(f'cube.rio.write_crs("EPSG:{4326 if within else 32631}")'),
     )
 
 
@@ -183,17 +221,22 @@ def _undeclared_crs(cube: xr.DataArray) -> Any:
     return distinct.pop() if distinct else None
 
 
-def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _Line | None:
+def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[Finding]) -> _Line | None:
     size = cube.sizes[dim]
     if size == 0:
-        return None  # said elsewhere
+        return None  # another fault says so
     if dim not in cube.coords:
         return _line_from_transform(cube, dim, axis, faults)
     values = cube[dim].values
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
         faults.append(
-            f"the coordinate {dim!r} holds values that are no numbers; write the places of the "
-            f"pixels' centres: cube.assign_coords({dim}=...)."
+            Finding(
+                "grid.not-numbers",
+                "the coordinate {dim!r} holds values that are not numbers; write where the pixels' "
+                "centres are: {0}.",
+                Call(f"cube.assign_coords({dim}=...)"),
+                dim=dim,
+            )
         )
         return None
     rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
@@ -202,8 +245,13 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
         step = _declared_step(cube, axis)
         if step is None:
             faults.append(
-                f"the cube is one pixel long along {dim!r} and declares no pixel size; write it: "
-                "cube.rio.write_transform(...), or select at least two pixels."
+                Finding(
+                    "grid.one-pixel",
+                    "the cube is one pixel long along {dim!r} and declares no pixel size; write "
+                    "it: {0}, or select at least two pixels.",
+                    Call("cube.rio.write_transform(...)"),
+                    dim=dim,
+                )
             )
             return None
         return _Line(first=float(values[0]), step=step, size=1)
@@ -212,10 +260,18 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]) -> _L
     worst = float(np.abs(values - ideal).max())
     if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
         faults.append(
-            f"the coordinate {dim!r} is not regular: steps run from {np.diff(values).min():g} to "
-            f"{np.diff(values).max():g}; AnySat needs one grid of equal pixels. Sort it "
-            f"(cube.sortby({dim!r})), fill gaps (cube.reindex), or resample: cube.odc.reproject("
-            "geobox)."
+            Finding(
+                "grid.irregular",
+                "the coordinate {dim!r} is not regular: steps run from {shortest:g} to "
+                "{longest:g}; AnySat needs one grid of equal pixels. Sort it ({0}), fill gaps "
+                "({1}), or resample: {2}.",
+                Call(f"cube.sortby({dim!r})"),
+                Call("cube.reindex(...)"),
+                Call("cube.odc.reproject(geobox)"),
+                dim=dim,
+                shortest=np.diff(values).min(),
+                longest=np.diff(values).max(),
+            )
         )
         return None
     return _Line(first=float(values[0]), step=float(step), size=size)
@@ -244,60 +300,93 @@ def _declared_step(cube: xr.DataArray, axis: str) -> float | None:
 
 
 def _line_from_transform(
-    cube: xr.DataArray, dim: Hashable, axis: str, faults: list[str]
+    cube: xr.DataArray, dim: Hashable, axis: str, faults: list[Finding]
 ) -> _Line | None:
     transform = _declared_transform(cube)
     if transform is None:
         faults.append(
-            f"the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
-            f"Write it: cube.assign_coords({dim}=...), or cube.rio.write_transform(...)."
+            Finding(
+                "grid.no-coordinate",
+                "the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
+                "Write it: {0}, or {1}.",
+                Call(f"cube.assign_coords({dim}=...)"),
+                Call("cube.rio.write_transform(...)"),
+                dim=dim,
+            )
         )
         return None
     corner, step = (transform.c, transform.a) if axis == "x" else (transform.f, transform.e)
     return _Line(first=corner + step / 2, step=step, size=cube.sizes[dim])
 
 
-def _refuse_rotated(
-    rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, faults: list[str]
-) -> None:
-    numbers = ", ".join(f"{number:g}" for number in transform[:6])
-    call = "cube.odc.reproject(crs, resolution=10)"
+def _rotated(
+    rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, step: float | None
+) -> Finding:
+    call = Call(f"cube.odc.reproject(crs, resolution={step or GSD_STEP})")
     if crs is not None:
         row, column = rows / 2, columns / 2
         x = transform.c + transform.a * column + transform.b * row
         y = transform.f + transform.d * column + transform.e * row
-        call = _repair(crs, (x, y))
-    faults.append(
-        f"the grid is rotated (its transform is {numbers}); AnySat needs rows that run east-west. "
-        f"Resample it: {call}"
+        call = _repair(crs, (x, y), step)
+    return Finding(
+        "grid.rotated",
+        "the grid is rotated (its transform is {transform}); AnySat needs rows that run "
+        "east-west. Resample it: {0}",
+        call,
+        transform=", ".join(f"{number:g}" for number in transform[:6]),
     )
 
 
-def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, faults: list[str]) -> int:
-    """Pixel size in metres; 0 with a fault."""
+def _find_gsd(
+    crs: pyproj.CRS, y: _Line, x: _Line, step: float | None, exact: bool, faults: list[Finding]
+) -> float | None:
+    """Nominal pixel size in metres; None with a fault."""
     height, width = abs(y.step), abs(x.step)
-    repair = _repair(crs, _middle(y, x))
+    repair = _repair(crs, _middle(y, x), step)
     if not crs.is_projected:
-        kind = "degrees" if crs.is_geographic else "no projected units"
         faults.append(
-            f"the CRS {crs.name!r} has {kind} (pixels of {width:g} x {height:g}); AnySat needs "
-            f"metres. Reproject: {repair}"
+            Finding(
+                "grid.not-metres",
+                "the CRS {crs!r} has {units} (pixels of {width:g} x {height:g}); AnySat needs "
+                "metres. Reproject: {0}",
+                repair,
+                crs=crs.name,
+                units="degrees" if crs.is_geographic else "no projected units",
+                width=width,
+                height=height,
+            )
         )
-        return 0
+        return None
     metres = crs.axis_info[0].unit_conversion_factor
     width, height = width * metres, height * metres
     if abs(width - height) > GSD_TOLERANCE * max(width, height):
         faults.append(
-            f"pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
-            f"Resample: {repair}"
+            Finding(
+                "grid.not-square",
+                "pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
+                "Resample: {0}",
+                repair,
+                width=width,
+                height=height,
+            )
         )
-        return 0
-    gsd = GSD_STEP * round((width + height) / 2 / GSD_STEP)
+        return None
+    mean = (width + height) / 2
+    if step is None:
+        return mean
+    gsd = step if exact else step * round(mean / step)
     if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
         faults.append(
-            f"pixels are {width:g} m; AnySat needs a multiple of {GSD_STEP} m. Resample: {repair}"
+            Finding(
+                "grid.pixel-size",
+                "pixels are {width:g} m; AnySat needs {what}{step:g} m. Resample: {0}",
+                repair,
+                width=width,
+                what="" if exact else "a multiple of ",
+                step=step,
+            )
         )
-        return 0
+        return None
     return gsd
 
 
@@ -311,8 +400,8 @@ def degrees(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def _repair(crs: pyproj.CRS, point: tuple[float, float]) -> str:
-    """Write the call that brings the cube to 10 m: in its own CRS if in metres, else in UTM."""
+def _repair(crs: pyproj.CRS, point: tuple[float, float], step: float | None) -> Call:
+    """Write the call that resamples a cube: in its own CRS if that is in metres, else in UTM."""
     target = None
     if crs.is_projected and crs.axis_info[0].unit_conversion_factor == 1:
         target = crs.to_authority()
@@ -323,7 +412,7 @@ def _repair(crs: pyproj.CRS, point: tuple[float, float]) -> str:
             lon, lat = math.nan, math.nan
         zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
         target = ("EPSG", str((32700 if lat < 0 else 32600) + zone))
-    return f'cube.odc.reproject("{":".join(target)}", resolution=10)'
+    return Call(f'cube.odc.reproject("{":".join(target)}", resolution={step or GSD_STEP})')
 
 
 def ground_scale(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float] | None:
@@ -340,20 +429,26 @@ def ground_scale(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, fl
     return (low, high) if math.isfinite(low) and math.isfinite(high) and low > 0 else None
 
 
-def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: int, notes: list[str]) -> None:
-    found = ground_scale(crs, _middle(y, x))
-    if found is None or max(abs(scale - 1) for scale in found) <= STRETCH_TOLERANCE:
-        return
-    axes = list(found)
+def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: float) -> list[Finding]:
+    scales = ground_scale(crs, _middle(y, x))
+    if scales is None or max(abs(scale - 1) for scale in scales) <= STRETCH_TOLERANCE:
+        return []
+    axes = list(scales)
     if axes[1] / axes[0] - 1 <= STRETCH_TOLERANCE:
         axes = [math.sqrt(axes[0] * axes[1])]
-    scales = " and ".join(f"{scale:.3g}" for scale in axes)
-    ground = " x ".join(f"{gsd / scale:.3g} m" for scale in axes)
-    notes.append(
-        f"{crs.name} stretches distances here by a factor of {scales}: pixels of {gsd} m on the "
-        f"map are {ground} on the ground, and AnySat is told {gsd} m. Reproject to UTM for true "
-        "sizes."
-    )
+    return [
+        Finding(
+            "grid.stretched",
+            "{crs} stretches distances here by a factor of {scales}: pixels of {gsd:g} m on the "
+            "map are {ground} on the ground, and AnySat is told {gsd:g} m. Reproject to UTM for "
+            "true sizes.",
+            severity="warning",
+            crs=crs.name,
+            scales=" and ".join(f"{scale:.3g}" for scale in axes),
+            ground=" x ".join(f"{gsd / scale:.3g} m" for scale in axes),
+            gsd=gsd,
+        )
+    ]
 
 
 def crs_name(crs: pyproj.CRS | None) -> str:

@@ -1,4 +1,4 @@
-"""Stand-ins for cubes that lie in files: planning ahead is not to read them.
+"""Stand-ins for cubes that lie in files, so that planning ahead does not read them.
 
 xarray reads an array of a file that was opened without ``chunks=`` at the first look at its
 values, and the variables of a Dataset where they are stacked.

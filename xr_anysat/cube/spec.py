@@ -15,6 +15,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import CubeError
+from xr_anysat.findings import Call, Finding
 from xr_anysat.sensors.sentinel2 import match_bands
 
 from .bands import find_band_dim, find_bands, named_band_dim, variable_labels
@@ -79,7 +80,7 @@ class CubeSpec:
     nodata: tuple[float, ...]
     dtype: str
     corners: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Finding, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,13 +113,13 @@ class Examination:
     band_labels: tuple[Hashable, ...]
     time_dim: Hashable | None
     moments: npt.NDArray[np.datetime64]
-    faults: tuple[str, ...]
-    notes: tuple[str, ...]
+    faults: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
 
 def as_dataarray(
     cube: xr.DataArray | xr.Dataset, bands: Mapping[str, Hashable] | None = None
-) -> tuple[xr.DataArray, list[str]]:
+) -> tuple[xr.DataArray, list[Finding]]:
     """Stack the bands of a Dataset; a DataArray is returned as it is.
 
     Variables that are no AnySat band are left behind unread. Where bands declare different
@@ -139,14 +140,21 @@ def as_dataarray(
         return cube, []
     if not isinstance(cube, xr.Dataset):
         raise CubeError(
-            [
-                f"the cube is a {type(cube).__name__}; AnySat needs an xarray DataArray with "
-                "coordinates and a CRS, or a Dataset with one variable per band."
-            ]
+            Finding(
+                "cube.type",
+                "the cube is a {kind}; AnySat needs an xarray DataArray with coordinates and a "
+                "CRS, or a Dataset with one variable per band.",
+                kind=type(cube).__name__,
+            )
         )
     if not cube.data_vars:
-        raise CubeError(["the Dataset has no data variables; AnySat needs one per band."])
-    faults: list[str] = []
+        raise CubeError(
+            Finding(
+                "cube.no-variables",
+                "the Dataset has no data variables; AnySat needs one per band.",
+            )
+        )
+    faults: list[Finding] = []
     # A grid mapping is no coordinate yet where the file was opened without decode_coords="all".
     mappings = [
         n for n, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)
@@ -156,8 +164,13 @@ def as_dataarray(
     if len(whole) == 1 and not any(match_bands(cube.data_vars).values()):
         kept = f".set_coords({mappings})" if mappings else ""
         faults.append(
-            f"the Dataset holds its bands in one variable, {whole[0]!r}; AnySat needs one variable "
-            f"per band, or that DataArray by itself: cube{kept}[{whole[0]!r}].anysat.embed()."
+            Finding(
+                "cube.one-variable",
+                "the Dataset holds its bands in one variable, {name!r}; AnySat needs one variable "
+                "per band, or that DataArray by itself: {0}.",
+                Call(f"cube{kept}[{whole[0]!r}].anysat.embed()"),
+                name=whole[0],
+            )
         )
         return cube[whole[0]], faults
     labels = variable_labels(cube, bands)
@@ -166,11 +179,15 @@ def as_dataarray(
     dims = {frozenset(v.dims) for v in variables}
     if len(dims) > 1:
         faults.append(
-            "the bands of the Dataset have different dimensions: "
-            f"{sorted({str(v.dims) for v in variables})}; "
-            "all ten need the same, on one grid. Load them with one resolution "
-            "(odc.stac.load(..., resolution=10)), or bring each to one grid with "
-            "ds[name].odc.reproject(geobox)."
+            Finding(
+                "cube.different-dimensions",
+                "the bands of the Dataset have different dimensions: {dims}; all need the same, on "
+                "one grid. Load them with one resolution ({0}), or bring each to one grid with "
+                "{1}.",
+                Call("odc.stac.load(..., resolution=10)"),
+                Call("ds[name].odc.reproject(geobox)"),
+                dims=sorted({str(v.dims) for v in variables}),
+            )
         )
     if faults:
         largest = max(variables or cube.data_vars.values(), key=lambda v: v.ndim)
@@ -209,7 +226,7 @@ def spec_of(
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
     dated: bool = True,
-    faults: Sequence[str] = (),
+    faults: Sequence[Finding] = (),
 ) -> CubeSpec:
     """Find out what a cube is.
 
@@ -229,7 +246,7 @@ def spec_of(
         raise CubeError(found.faults)
     return CubeSpec(
         geobox=grid.geobox,
-        gsd=grid.gsd,
+        gsd=int(grid.gsd),
         flip_y=grid.flip_y,
         flip_x=grid.flip_x,
         y_dim=grid.y_dim,
@@ -252,7 +269,7 @@ def examine(
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
     dated: bool = True,
-    faults: Sequence[str] = (),
+    faults: Sequence[Finding] = (),
 ) -> Examination:
     """Find out what a cube is as far as it goes, and everything that is wrong with it.
 
@@ -270,7 +287,7 @@ def examine(
         What is known to be wrong already; the bands are then not looked at again.
     """
     known, faults = list(faults), []
-    notes: list[str] = []
+    notes: list[Finding] = []
     _check_values(cube, faults)
     grid = find_grid(cube, faults, notes)
     spatial = spatial_dims(cube)
@@ -281,8 +298,14 @@ def examine(
     extra = [str(dim) for dim in rest if dim != time_dim]
     if extra and spatial is not None:
         faults.append(
-            f"dimensions {extra} are neither time, band, y nor x (the cube has {list(cube.dims)}); "
-            f"embed one slice at a time: cube.isel({extra[0]}=0)."
+            Finding(
+                "cube.extra-dimensions",
+                "dimensions {extra} are neither time, band, y nor x (the cube has {dims}); embed "
+                "one slice at a time: {0}.",
+                Call(f"cube.isel({extra[0]}=0)"),
+                extra=extra,
+                dims=list(cube.dims),
+            )
         )
     if not dated:
         dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
@@ -334,17 +357,27 @@ def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
     return variable.where(~variable.isin(list(missing))) if missing else variable
 
 
-def _check_values(cube: xr.DataArray, faults: list[str]) -> None:
+def _check_values(cube: xr.DataArray, faults: list[Finding]) -> None:
     empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
     if empty:
         faults.append(
-            f"the cube is empty along {empty} (sizes {dict(cube.sizes)}); look at the selection or "
-            "the search that made it."
+            Finding(
+                "cube.empty",
+                "the cube is empty along {empty} (sizes {sizes}); look at the selection or the "
+                "search that made it.",
+                empty=empty,
+                sizes=dict(cube.sizes),
+            )
         )
     if cube.dtype.kind not in "iuf":
         faults.append(
-            f"the cube's dtype is {cube.dtype}; AnySat needs real numbers: DN or reflectance. "
-            'Convert it: cube.astype("float32").'
+            Finding(
+                "cube.dtype",
+                "the cube's dtype is {dtype}; AnySat needs real numbers: DN or reflectance. "
+                "Convert it: {0}.",
+                Call('cube.astype("float32")'),
+                dtype=cube.dtype,
+            )
         )
 
 

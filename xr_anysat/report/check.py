@@ -89,7 +89,7 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     except CubeError as error:
         return Check(faults=error.faults, sizes={}, bands={})
     found = examine(array, bands=asked["bands"], dates=asked["dates"], faults=known)
-    faults, doubts = list(found.faults), list(found.notes)
+    faults, doubts = list(map(str, found.faults)), list(map(str, found.notes))
     given = asked["bands"] if isinstance(asked["bands"], Mapping) else {}
     labels = _labels(cube, array, found, given)
     bands = _chosen(labels, found, given)
