@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.findings import codes, finds
 from support.helpers import BANDS, EARTH_SEARCH, PADDED, make_cube, make_dataset
+from xr_anysat.job.build import understand_cube
 
 import xr_anysat
 from xr_anysat.compute.normalize import validity_mask
 from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import AnySatError, CubeError
-from xr_anysat.job.build import understand_cube
 
 DEGREES = {"crs": "EPSG:4326", "step": (-1e-4, 1e-4), "corner": (48.8, 2.3)}
 

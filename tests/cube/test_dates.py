@@ -11,11 +11,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from support.helpers import make_cube, make_dataset
+from xr_anysat.job.build import understand_cube
 
 from xr_anysat.cube.dates import day_of_year
 from xr_anysat.errors import CubeError
 from xr_anysat.findings import SetOption
-from xr_anysat.job.build import understand_cube
 
 ISO = ("2020-02-29", "2021-03-01", "2020-12-31")
 DAYS = [59, 59, 364]

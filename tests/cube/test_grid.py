@@ -9,12 +9,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from support.findings import codes, warns_of
 from support.helpers import BANDS, make_cube, make_dataset
+from xr_anysat.job.build import understand_cube
 
 import xr_anysat
 from xr_anysat.cube.grid import find_grid
 from xr_anysat.cube.spec import canonical
 from xr_anysat.errors import CubeError
-from xr_anysat.job.build import understand_cube
 
 PLACE = Affine(10, 0, 440_000, 0, -10, 5_400_000)
 """Of `make_cube`: four rows of six pixels."""

@@ -1,6 +1,6 @@
 """Values of a block of a cube made ready for the network: numpy in, numpy out.
 
-Blocks are (T, 10, h, w), bands in AnySat's order, north up. Statistics are moments: count, mean
+Blocks are (T, C, h, w), bands in AnySat's order, north up. Statistics are moments: count, mean
 and sum of squared deviations per band, in float64, which merge exactly whatever the chunks.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.errors import ScaleError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.job.normalization import Normalization
-from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
 
 __all__ = [
     "band_moments",
@@ -51,7 +51,7 @@ def band_moments(values: Array, valid: Bools) -> npt.NDArray[np.float64]:
     Returns
     -------
     ndarray
-        (3, 10) float64.
+        (3, C) float64.
     """
     moments = np.zeros((3, values.shape[1]))
     for band in range(values.shape[1]):
@@ -72,7 +72,7 @@ def merge_moments(parts: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.fl
 
 
 def moments_to_stats(moments: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean and (population) standard deviation, (2, 10) float64; NaN where nothing is valid."""
+    """Mean and (population) standard deviation, (2, C) float64; NaN where nothing is valid."""
     count, mean, squares = moments
     known = count > 0
     std = np.sqrt(squares / np.maximum(count, 1))
@@ -85,7 +85,7 @@ def composite(values: Array, valid: Bools, groups: Sequence[Sequence[int]]) -> t
     Parameters
     ----------
     values
-        (T, 10, h, w).
+        (T, C, h, w).
     valid
         (T, h, w) bool.
     groups
@@ -94,7 +94,7 @@ def composite(values: Array, valid: Bools, groups: Sequence[Sequence[int]]) -> t
     Returns
     -------
     tuple of ndarray
-        (F, 10, h, w) float32, and where they are valid (F, h, w).
+        (F, C, h, w) float32, and where they are valid (F, h, w).
     """
     frames = np.zeros((len(groups), *values.shape[1:]), dtype=np.float32)
     seen = np.zeros((len(groups), *valid.shape[1:]), dtype=bool)
@@ -126,27 +126,28 @@ def normalize(
     Parameters
     ----------
     values
-        (T, 10, h, w), any real dtype.
+        (T, C, h, w), any real dtype.
     valid
         (T, h, w) bool.
     how
         The normalisation.
     stats
-        (2, 10) mean and standard deviation, where `how` has none.
+        (2, C) mean and standard deviation, where `how` has none.
     tile
         Pixels of a tile, for "tile_zscore"; the block begins with a tile.
 
     Returns
     -------
     ndarray
-        (T, 10, h, w) float32, zero where not valid.
+        (T, C, h, w) float32, zero where not valid.
     """
     if how.kind == "tile_zscore":
         assert tile is not None
         return _by_tile(values, valid, tile)
     out = _without_missing(values, valid)
     if how.kind == "reflectance":
-        np.clip(np.divide(out, DN_PER_REFLECTANCE, out=out), 0, 1, out=out)
+        assert how.scale is not None
+        np.clip(np.divide(out, how.scale, out=out), 0, 1, out=out)
     elif how.kind == "stats":
         _standardize(out, _numbers(how, stats))
         np.copyto(out, 0, where=~valid[:, None])
@@ -178,13 +179,14 @@ def check_scale(
         _check_known(numbers, how)
         typical = float(np.median(numbers[0]))
     else:
-        typical = DN_PER_REFLECTANCE * _BRIGHT_REFLECTANCE
+        assert how.scale is not None
+        typical = how.scale * _BRIGHT_REFLECTANCE
     step = max(1, math.isqrt(valid.size // _SCALE_SAMPLE_SIZE))
     _check_sample(values[..., ::step, ::step], valid[..., ::step, ::step], how, typical)
 
 
 def _numbers(how: Normalization, stats: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-    """(2, 10) statistics, of the normalisation or of the block."""
+    """(2, C) statistics, of the normalisation or of the block."""
     numbers = stats if how.mean is None else np.asarray([how.mean, how.std])
     assert numbers is not None
     return numbers
@@ -220,8 +222,13 @@ def _by_tile(values: Array, valid: Bools, tile: int) -> Floats:
 def _check_known(stats: npt.NDArray[np.float64], how: Normalization) -> None:
     if not (np.isfinite(stats).all() and (stats[1] >= 0).all()):
         raise ScaleError(
-            f"normalize={how.name!r} has statistics that are NaN or negative: the cube that they "
-            "came from had no valid values? Take them from another: cube.anysat.band_stats()."
+            Finding(
+                "normalize.not-finite",
+                "{option} has statistics that are NaN or negative: the cube they came from had no "
+                "valid values? Take them from another: {0}.",
+                Call("cube.anysat.band_stats()"),
+                option=SetOption("normalize", how.name),
+            )
         )
 
 
@@ -234,14 +241,24 @@ def _check_sample(values: Array, valid: Bools, how: Normalization, typical: floa
         return
     bright = float(np.quantile(known, 0.98))
     if 0 < bright < typical / SCALE_RATIO:
-        found, needed = "far below", "reflectance (0..1) where DN are meant"
+        where, guess, call = "far below", "reflectance (0..1) where DN are meant", "cube * {}"
     elif bright > typical * SCALE_RATIO:
-        found, needed = "far above", "DN where reflectance (0..1) is meant"
+        where, guess, call = "far above", "DN where reflectance (0..1) is meant", "cube / {}"
     else:
         return
     raise ScaleError(
-        f"normalize={how.name!r} is made for values around {typical:.4g}, but the cube's are "
-        f"{found} (98 % are below {bright:.4g}): {needed}? Bring the cube to the scale of the "
-        f"statistics (cube * {DN_PER_REFLECTANCE} or cube / {DN_PER_REFLECTANCE}), or use "
-        'normalize="zscore" or cube.anysat.band_stats(), which take any scale.'
+        Finding(
+            "values.scale",
+            "{option} is made for values around {typical:.4g}, but the cube's are {where} (98 % "
+            "are below {bright:.4g}): {guess}? Bring the cube to the scale of the statistics "
+            "({0}), or use {1} or {2}, which take any scale.",
+            Call(call.format(how.scale or "factor")),
+            SetOption("normalize", "zscore"),
+            Call("cube.anysat.band_stats()"),
+            option=SetOption("normalize", how.name),
+            typical=typical,
+            where=where,
+            bright=bright,
+            guess=guess,
+        )
     )

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from xr_anysat.findings import Call, Finding, SetOption, in_python
-from xr_anysat.sensors.sentinel2 import ALIASES, BANDS, match_bands
+from xr_anysat.sensors.record import Sensor, match_bands
 
 __all__ = [
     "band_labels",
@@ -26,6 +26,7 @@ _BAND_NAMES = ("band", "bands", "variable", "channel", "channels", "wavelength")
 def find_band_dim(
     cube: xr.DataArray,
     dims: list[Hashable],
+    sensor: Sensor,
     bands: Mapping[str, Hashable] | None,
     faults: list[Finding],
 ) -> tuple[Hashable | None, list[Hashable]]:
@@ -34,7 +35,7 @@ def find_band_dim(
     matching = [
         dim
         for dim in dims
-        if sum(bool(m) for m in match_bands(band_labels(cube, dim)).values()) > 1
+        if sum(bool(m) for m in match_bands(sensor, band_labels(cube, dim)).values()) > 1
     ]
     candidates = matching if named is None else [named]
     if not candidates and "feature" in cube.dims:
@@ -74,7 +75,7 @@ def find_band_dim(
             )
         )
         return dim, []
-    chosen = find_bands(labels, bands, "bands", faults)
+    chosen = find_bands(labels, sensor, bands, "bands", faults)
     repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
     if repeated:
         faults.append(
@@ -90,6 +91,7 @@ def find_band_dim(
 
 def find_bands(
     labels: Sequence[Hashable],
+    sensor: Sensor,
     bands: Any,
     where: str,
     faults: list[Finding],
@@ -100,6 +102,8 @@ def find_bands(
     ----------
     labels
         All of the cube's.
+    sensor
+        Whose bands they are.
     bands
         Labels of some bands, as the user gives them.
     where
@@ -124,7 +128,7 @@ def find_bands(
             )
         )
         given = {}
-    faults += unknown_bands(given)
+    faults += unknown_bands(given, sensor)
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
         faults.append(
@@ -147,10 +151,10 @@ def find_bands(
                 labels=twice,
             )
         )
-    matches = match_bands(label for label in labels if label not in given.values())
+    matches = match_bands(sensor, (label for label in labels if label not in given.values()))
     chosen: list[Hashable] = []
     missing: list[str] = []
-    for band in BANDS:
+    for band in sensor.band_names:
         if band in absent:
             continue
         choices = [given[band]] if band in given else list(dict.fromkeys(matches[band]))
@@ -178,9 +182,9 @@ def find_bands(
                 missing=missing,
                 where=where,
                 labels=_some(labels),
-                needed=list(BANDS),
+                needed=list(sensor.band_names),
                 first=missing[0],
-                names=", ".join([f"B{missing[0][1:].zfill(2)}", *ALIASES[missing[0]]]),
+                names=", ".join(_spellings(sensor, missing[0])),
             )
         )
     return chosen
@@ -198,17 +202,24 @@ def bands_are_no_mapping(bands: Any, example: SetOption | Call) -> Finding:
     )
 
 
-def unknown_bands(names: Iterable[Any]) -> list[Finding]:
+def unknown_bands(names: Iterable[Any], sensor: Sensor) -> list[Finding]:
     """Make the finding that some names are not AnySat's, if there are any."""
-    unknown = [str(name) for name in names if name not in BANDS]
+    unknown = [str(name) for name in names if name not in sensor.band_names]
     finding = Finding(
         "bands.unknown",
         "{option} names {unknown}, which AnySat does not know; it reads {known}",
         option=SetOption("bands"),
         unknown=unknown,
-        known=list(BANDS),
+        known=list(sensor.band_names),
     )
     return [finding] if unknown else []
+
+
+def _spellings(sensor: Sensor, name: str) -> list[str]:
+    """List other names of a band."""
+    aliases = next(band.aliases for band in sensor.bands if band.name == name)
+    padded = [f"B{name[1:].zfill(2)}"] if name[1:].isdecimal() else []
+    return [*padded, *aliases]
 
 
 def _name_band(band: str, label: Any) -> SetOption:

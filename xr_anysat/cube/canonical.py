@@ -17,6 +17,8 @@ import xarray as xr
 from xr_anysat.errors import CubeError
 from xr_anysat.findings import Finding
 from xr_anysat.layout.chunks import rechunk
+from xr_anysat.sensors.record import Sensor
+from xr_anysat.sensors.registry import DEFAULT
 
 from .bands import band_labels
 from .grid import Grid, find_grid
@@ -104,6 +106,7 @@ class CanonicalCube:
 
 def understand(
     cube: Cube,
+    sensor: Sensor = DEFAULT,
     *,
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
@@ -116,6 +119,8 @@ def understand(
     ----------
     cube, bands, dates, mask
         As in `embed`.
+    sensor
+        What made it.
     dated
         Whether dates matter; without, none are needed, and those of `spec` mean nothing.
 
@@ -126,8 +131,8 @@ def understand(
     OptionError
         For a mask that does not fit.
     """
-    array, faults = as_dataarray(cube, bands)
-    spec = spec_of(array, bands=bands, dates=dates, dated=dated, faults=faults)
+    array, faults = as_dataarray(cube, sensor, bands)
+    spec = spec_of(array, sensor, bands=bands, dates=dates, dated=dated, faults=faults)
     valid = check_mask(mask, array, spec)
     lazy = array.chunks is not None or (valid is not None and valid.chunks is not None)
     return CanonicalCube(
@@ -139,7 +144,7 @@ def understand(
     )
 
 
-def understand_grid(cube: Cube) -> Grid:
+def understand_grid(cube: Cube, sensor: Sensor = DEFAULT) -> Grid:
     """Find out where the pixels of a cube are, whatever its bands and dates.
 
     Raises
@@ -147,9 +152,9 @@ def understand_grid(cube: Cube) -> Grid:
     CubeError
         With every fault found.
     """
-    array, _ = as_dataarray(cube)
+    array, _ = as_dataarray(cube, sensor)
     faults: list[Finding] = []
-    grid = find_grid(array, faults, [])
+    grid = find_grid(array, sensor.pixel, faults, [])
     if grid is None:
         raise CubeError(faults or [Finding("cube.empty", "the cube is empty")])
     return grid

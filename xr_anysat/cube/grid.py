@@ -15,13 +15,11 @@ from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
 from xr_anysat.findings import Call, Finding
+from xr_anysat.sensors.record import PixelRule
 
 from .corners import CORNERS, at_corners
 
 __all__ = ["Grid", "crs_name", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
-
-GSD_STEP = 10
-"""Metres: the resolution of Sentinel-2, and of most other series, is a multiple of it."""
 
 GSD_TOLERANCE = 1e-3
 """Share by which a pixel may differ from its nominal size, and its height from its width."""
@@ -84,11 +82,7 @@ class _Line:
 
 
 def find_grid(
-    cube: xr.DataArray,
-    faults: list[Finding],
-    notes: list[Finding],
-    step: float | None = GSD_STEP,
-    exact: bool = False,
+    cube: xr.DataArray, rule: PixelRule, faults: list[Finding], notes: list[Finding]
 ) -> Grid | None:
     """Understand the grid of a cube, or add what is wrong with it to the faults.
 
@@ -96,13 +90,12 @@ def find_grid(
     ----------
     cube
         With its coordinates.
+    rule
+        Pixel sizes that fit the sensor.
     faults, notes
         What is wrong and what is doubtful is added here.
-    step
-        Metres of which the pixel size is a multiple; None for any size.
-    exact
-        Whether the pixel size is `step` itself.
     """
+    step, exact = rule.metres, not rule.multiples
     dims = spatial_dims(cube)
     if dims is None:
         faults.append(
@@ -322,7 +315,7 @@ def _line_from_transform(
 def _rotated(
     rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, step: float | None
 ) -> Finding:
-    call = Call(f"cube.odc.reproject(crs, resolution={step or GSD_STEP})")
+    call = Call(f"cube.odc.reproject(crs, resolution={step or 10})")
     if crs is not None:
         row, column = rows / 2, columns / 2
         x = transform.c + transform.a * column + transform.b * row
@@ -412,7 +405,7 @@ def _repair(crs: pyproj.CRS, point: tuple[float, float], step: float | None) -> 
             lon, lat = math.nan, math.nan
         zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
         target = ("EPSG", str((32700 if lat < 0 else 32600) + zone))
-    return Call(f'cube.odc.reproject("{":".join(target)}", resolution={step or GSD_STEP})')
+    return Call(f'cube.odc.reproject("{":".join(target)}", resolution={step or 10})')
 
 
 def ground_scale(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float] | None:

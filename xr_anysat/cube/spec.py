@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import CubeError
 from xr_anysat.findings import Call, Finding
-from xr_anysat.sensors.sentinel2 import match_bands
+from xr_anysat.sensors.record import Sensor, match_bands
 
 from .bands import find_band_dim, find_bands, named_band_dim, variable_labels
 from .dates import TIME_NAMES, day_of_year, parse_dates
@@ -41,17 +41,19 @@ class CubeSpec:
 
     Parameters
     ----------
+    sensor
+        What made it.
     geobox
         Grid of the cube, rows from north to south and columns from west to east, whichever way
         the cube itself runs.
     gsd
-        Pixel size in metres, a multiple of 10.
+        Pixel size in metres, as the network is told it.
     flip_y, flip_x
         Whether the cube runs from south to north, from east to west.
     y_dim, x_dim, band_dim, time_dim
         Dimensions of the cube; a cube of one date may have no time dimension.
     band_labels
-        Labels of the ten bands in the cube, in AnySat's order.
+        Labels of the sensor's bands in the cube, in the order of the network.
     dates
         ISO 8601, in UTC, in the cube's order.
     day_of_year
@@ -66,6 +68,7 @@ class CubeSpec:
         Doubts worth a warning.
     """
 
+    sensor: Sensor
     geobox: GeoBox
     gsd: int
     flip_y: bool
@@ -99,7 +102,7 @@ class Examination:
     band_dim, time_dim
         None where there is none.
     band_labels
-        Labels of those of the ten bands that were found, in AnySat's order.
+        Labels of those of the sensor's bands that were found, in the order of the network.
     moments
         (T,) datetime64; fewer where they cannot be read.
     faults
@@ -118,7 +121,7 @@ class Examination:
 
 
 def as_dataarray(
-    cube: xr.DataArray | xr.Dataset, bands: Mapping[str, Hashable] | None = None
+    cube: xr.DataArray | xr.Dataset, sensor: Sensor, bands: Mapping[str, Hashable] | None = None
 ) -> tuple[xr.DataArray, list[Finding]]:
     """Stack the bands of a Dataset; a DataArray is returned as it is.
 
@@ -161,7 +164,7 @@ def as_dataarray(
     ]
     cube = cube.set_coords(mappings)
     whole = [name for name, v in cube.data_vars.items() if named_band_dim(v) is not None]
-    if len(whole) == 1 and not any(match_bands(cube.data_vars).values()):
+    if len(whole) == 1 and not any(match_bands(sensor, cube.data_vars).values()):
         kept = f".set_coords({mappings})" if mappings else ""
         faults.append(
             Finding(
@@ -174,7 +177,7 @@ def as_dataarray(
         )
         return cube[whole[0]], faults
     labels = variable_labels(cube, bands)
-    chosen = find_bands(list(labels), bands, "data variables", faults)
+    chosen = find_bands(list(labels), sensor, bands, "data variables", faults)
     variables = [cube[labels[label]].rename(label) for label in chosen]
     dims = {frozenset(v.dims) for v in variables}
     if len(dims) > 1:
@@ -194,7 +197,8 @@ def as_dataarray(
         if named_band_dim(largest) is None:
             largest = largest.expand_dims(band=[str(largest.name)])
         return largest, faults
-    return _stack(cube, [v.transpose(*variables[0].dims) for v in variables]), []
+    variables = [v.transpose(*variables[0].dims) for v in variables]
+    return _stack(cube, variables).rename(sensor.key), []
 
 
 def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
@@ -206,7 +210,7 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
     stacked = xr.concat(
         variables, dim=index, coords="minimal", compat="override", join="override",
         combine_attrs="drop",
-    ).rename("s2")  # fmt: skip
+    )  # fmt: skip
     missing = declared.pop()
     if missing:
         stacked.attrs["_FillValue"] = list(missing) if len(missing) > 1 else missing[0]
@@ -222,6 +226,7 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
 
 def spec_of(
     cube: xr.DataArray,
+    sensor: Sensor,
     *,
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
@@ -232,7 +237,7 @@ def spec_of(
 
     Parameters
     ----------
-    cube, bands, dates, dated, faults
+    cube, sensor, bands, dates, dated, faults
         As in `examine`.
 
     Raises
@@ -240,11 +245,12 @@ def spec_of(
     CubeError
         With every fault found.
     """
-    found = examine(cube, bands=bands, dates=dates, dated=dated, faults=faults)
+    found = examine(cube, sensor, bands=bands, dates=dates, dated=dated, faults=faults)
     grid = found.grid
     if found.faults or grid is None or found.band_dim is None:
         raise CubeError(found.faults)
     return CubeSpec(
+        sensor=sensor,
         geobox=grid.geobox,
         gsd=int(grid.gsd),
         flip_y=grid.flip_y,
@@ -265,6 +271,7 @@ def spec_of(
 
 def examine(
     cube: xr.DataArray,
+    sensor: Sensor,
     *,
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
@@ -277,6 +284,8 @@ def examine(
     ----------
     cube
         Time, band and two spatial dimensions in any order.
+    sensor
+        What made it.
     bands
         Labels of bands by AnySat's names, where they cannot be found by themselves.
     dates
@@ -289,10 +298,10 @@ def examine(
     known, faults = list(faults), []
     notes: list[Finding] = []
     _check_values(cube, faults)
-    grid = find_grid(cube, faults, notes)
+    grid = find_grid(cube, sensor.pixel, faults, notes)
     spatial = spatial_dims(cube)
     rest = [dim for dim in cube.dims if dim not in (spatial or ())]
-    band_dim, labels = find_band_dim(cube, rest, bands, [] if known else faults)
+    band_dim, labels = find_band_dim(cube, rest, sensor, bands, [] if known else faults)
     rest = [dim for dim in rest if dim != band_dim]
     time_dim = _find_time_dim(cube, rest)
     extra = [str(dim) for dim in rest if dim != time_dim]

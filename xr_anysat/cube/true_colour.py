@@ -5,19 +5,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.sensors.record import Sensor
 
-__all__ = ["COLOURS", "POSITIONS", "lower_quartile", "stretched"]
+__all__ = ["COLOURS", "colour_positions", "lower_quartile", "stretched"]
 
 Array = npt.NDArray[Any]
 
 COLOURS = ("red", "green", "blue")
 
-POSITIONS = tuple(BANDS.index(band) for band in ("B4", "B3", "B2"))
-"""Of the colours among the network's bands."""
-
 QUANTILE = 0.25
 """Of the dates: half of them are cloudy in many a place, and lower ones show shadows."""
+
+
+def colour_positions(sensor: Sensor) -> list[int]:
+    """Positions of red, green and blue among the bands of a sensor."""
+    return [sensor.band_names.index(name) for name in sensor.true_colour]
 
 
 def lower_quartile(values: Array, valid: Array) -> npt.NDArray[np.float32]:

@@ -94,8 +94,7 @@ class SensorInput:
 
     def with_stats(self, mean: Sequence[float], std: Sequence[float]) -> "SensorInput":
         """Take statistics that have been computed."""
-        how = self.normalization
-        how = with_numbers(how.name, mean, std, fixed=how.fixed)
+        how = with_numbers(self.normalization, mean, std)
         return replace(self, normalization=how, stats=None)
 
 

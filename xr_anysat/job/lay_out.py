@@ -67,7 +67,7 @@ def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid
         )
     tile = pixels // patch
     stride = max(1, round(tile * (1 - float(overlap))))
-    below = PixelGrid(shape=tuple(geobox.shape), patch=patch, size=gsd)
+    below = PixelGrid(shape=(geobox.shape.y, geobox.shape.x), patch=patch, size=gsd)
     rows, columns = (
         ChunkedAxis(axis=PatchAxis(patches=n, tile=tile, stride=stride), chunks=(n,))
         for n in below.patches

@@ -57,7 +57,7 @@ def make_job(cube: Cube, options: Options) -> EmbedJob:
     groups, moments, empty_frames = find_frames(spec.dates, options)
     groups, used = without_unused(groups, len(spec.dates))
     normalization, stats = find_normalization(
-        options.normalize, overlapping=layout.rows.axis.overlapping
+        options.normalize, spec.sensor, overlapping=layout.rows.axis.overlapping
     )
     job = EmbedJob(
         model=model.pinned(),

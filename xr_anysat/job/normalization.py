@@ -1,6 +1,7 @@
 """How values are normalised: by a name, or by statistics that are given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import dask.array as da
@@ -10,7 +11,7 @@ import xarray as xr
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.sensors.sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
+from xr_anysat.sensors.record import Sensor
 
 __all__ = ["Normalization", "find_normalization", "with_numbers"]
 
@@ -26,13 +27,15 @@ class Normalization:
     kind
         "stats": (value - mean) / std with the numbers given, or with those that come with each
         block where none are; "tile_zscore": the same with the statistics of each tile;
-        "reflectance": DN / 10000 clipped to 0..1; "none".
+        "reflectance": DN / scale clipped to 0..1; "none".
     name
         What the user asked for, for the attributes of the result.
     mean, std
         A number for each band, where known beforehand.
     fixed
         Whether the statistics came from elsewhere, so that their scale may be another.
+    scale
+        Digital numbers per unit of reflectance, where the sensor has such.
     """
 
     kind: str
@@ -40,21 +43,26 @@ class Normalization:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     fixed: bool = False
+    scale: int | None = None
 
 
-def with_numbers(name: str, mean: Any, std: Any, *, fixed: bool) -> Normalization:
+def with_numbers(how: Normalization, mean: Any, std: Any) -> Normalization:
     """Normalise with known statistics, a number for each band."""
-    return Normalization(
-        kind="stats",
-        name=name,
+    return replace(
+        how,
         mean=tuple(float(value) for value in mean),
         std=tuple(float(value) for value in std),
-        fixed=fixed,
     )
 
 
+def normalizations(sensor: Sensor) -> list[str]:
+    """Names that `normalize=` takes for a sensor."""
+    reflectance = [] if sensor.dn_per_reflectance is None else ["reflectance"]
+    return ["zscore", "tile_zscore", *sensor.statistics, *reflectance, "none"]
+
+
 def find_normalization(
-    normalize: Any, *, overlapping: bool
+    normalize: Any, sensor: Sensor, *, overlapping: bool
 ) -> tuple[Normalization, da.Array | None]:
     """Understand `normalize=`.
 
@@ -62,6 +70,8 @@ def find_normalization(
     ----------
     normalize
         A name, or the Dataset that `band_stats` gives.
+    sensor
+        Whose values they are.
     overlapping
         Whether tiles overlap.
 
@@ -75,13 +85,14 @@ def find_normalization(
     OptionError
         For anything else.
     """
+    named = partial(Normalization, scale=sensor.dn_per_reflectance)
     if isinstance(normalize, xr.Dataset):
-        mean, std = _check_stats(normalize)
+        mean, std = _check_stats(normalize, sensor.band_names)
+        how = named(kind="stats", name="band_stats", fixed=True)
         if mean.chunks is None and std.chunks is None:
-            return with_numbers("band_stats", mean.values, std.values, fixed=True), None
-        stats = rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
-        return Normalization(kind="stats", name="band_stats", fixed=True), stats
-    name = normalize if isinstance(normalize, str) else None
+            return with_numbers(how, mean.values, std.values), None
+        return how, rechunk(da.stack([da.asarray(mean.data), da.asarray(std.data)]), -1)
+    name = normalize if isinstance(normalize, str) else ""
     if name == "tile_zscore" and overlapping:
         raise OptionError(
             Finding(
@@ -92,34 +103,35 @@ def find_normalization(
                 option=SetOption("normalize", "tile_zscore"),
             )
         )
-    if name == "treesatai":
-        return with_numbers(name, TREESATAI_MEAN, TREESATAI_STD, fixed=True), None
-    if name == "zscore":
-        return Normalization(kind="stats", name=name), None
-    if name in ("tile_zscore", "reflectance", "none"):
-        return Normalization(kind=name, name=name, fixed=name == "reflectance"), None
+    if name in sensor.statistics:
+        numbers = sensor.statistics[name]
+        how = named(kind="stats", name=name, fixed=True)
+        return with_numbers(how, numbers.mean, numbers.std), None
+    if name in normalizations(sensor):
+        kind = "stats" if name == "zscore" else name
+        return named(kind=kind, name=name, fixed=name == "reflectance"), None
     shown = (
         repr(normalize) if isinstance(normalize, str | None) else f"a {type(normalize).__name__}"
     )
     raise OptionError(
         Finding(
             "normalize.unknown",
-            "{option} is not one of ['zscore', 'tile_zscore', 'treesatai', 'reflectance', 'none'], "
-            "nor the Dataset that {0} gives",
+            "{option} is not one of {names}, nor the Dataset that {0} gives",
             _STATS,
+            names=normalizations(sensor),
             option=SetOption("normalize", python=f"normalize={shown}"),
         )
     )
 
 
-def _check_stats(stats: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+def _check_stats(stats: xr.Dataset, bands: tuple[str, ...]) -> tuple[xr.DataArray, xr.DataArray]:
     """Mean and deviation by band, in AnySat's order, lazy where they were given so."""
     labels = [str(b) for b in np.atleast_1d(stats["band"].values)] if "band" in stats.coords else []
     sound = all(
         name in stats and stats[name].dims == ("band",) and stats[name].dtype.kind in "iuf"
         for name in ("mean", "std")
     )
-    if not sound or any(labels.count(band) != 1 for band in BANDS):
+    if not sound or any(labels.count(band) != 1 for band in bands):
         raise OptionError(
             Finding(
                 "normalize.dataset",
@@ -128,12 +140,12 @@ def _check_stats(stats: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
                 "one.",
                 _STATS,
                 option=SetOption("normalize"),
-                bands=list(BANDS),
+                bands=list(bands),
                 variables=sorted(map(str, stats.data_vars)),
                 labels=labels,
             )
         )
-    mean, std = (stats[name].sel(band=list(BANDS)).transpose("band") for name in ("mean", "std"))
+    mean, std = (stats[name].sel(band=list(bands)).transpose("band") for name in ("mean", "std"))
     known = mean.chunks is None and std.chunks is None
     if known and not (np.isfinite(mean.values).all() and (std.values >= 0).all()):
         raise OptionError(

@@ -128,7 +128,9 @@ def probe(
         raise OptionError(
             "probe() embeds pixels: mode=, input_prep= and geometry= do not go with it."
         )
-    known = understand(cube, **{name: options.get(name) for name in ("bands", "dates", "mask")})
+    known = understand(
+        cube, bands=options.get("bands"), dates=options.get("dates"), mask=options.get("mask")
+    )
     samples = draw_samples(known, labels, pixels=pixels, block=block, folds=folds, seed=seed)
     network = as_model(model)
     with task_bar(progress, "reading bands"):

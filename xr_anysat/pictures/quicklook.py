@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
-from xr_anysat.cube.true_colour import COLOURS, POSITIONS, lower_quartile, stretched
+from xr_anysat.cube.true_colour import COLOURS, colour_positions, lower_quartile, stretched
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import OptionError
 from xr_anysat.job.options import check_whole
@@ -78,8 +78,9 @@ def quicklook(
     used = np.unique(np.linspace(0, dates - 1, count).round().astype(int))
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
-    few = known.at_dates(used).window(middle, middle)
-    image = _lazy_dark(few.values[:, list(POSITIONS)], few.valid, known.spec.nodata)
+    few = known.at_dates(used.tolist()).window(middle, middle)
+    colours = few.values[:, colour_positions(known.spec.sensor)]
+    image = _lazy_dark(colours, few.valid, known.spec.nodata)
     data = da.map_blocks(
         partial(stretched, low=low, high=high), rechunk(image, -1),
         dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),

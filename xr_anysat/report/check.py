@@ -21,6 +21,7 @@ from xr_anysat.findings import Finding
 from xr_anysat.formatting import bytes_text
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
+from xr_anysat.sensors.registry import DEFAULT
 from xr_anysat.sensors.sentinel2 import BANDS, match_bands
 
 from .check_report import Check
@@ -85,10 +86,10 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     asked = bound.arguments
     source, cube = cube, metadata_only(cube)
     try:
-        array, known = as_dataarray(cube, asked["bands"])
+        array, known = as_dataarray(cube, DEFAULT, asked["bands"])
     except CubeError as error:
         return Check(faults=error.faults, sizes={}, bands={})
-    found = examine(array, bands=asked["bands"], dates=asked["dates"], faults=known)
+    found = examine(array, DEFAULT, bands=asked["bands"], dates=asked["dates"], faults=known)
     faults, doubts = list(map(str, found.faults)), list(map(str, found.notes))
     given = asked["bands"] if isinstance(asked["bands"], Mapping) else {}
     labels = _labels(cube, array, found, given)

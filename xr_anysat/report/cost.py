@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xr_anysat.model.config import DATE_HEADS, HEAD_WIDTH, RPE_BUCKETS, ModelConfig
-from xr_anysat.sensors.sentinel2 import BANDS
 
 __all__ = ["Product", "spatial_products", "temporal_products", "tile_products", "total"]
 
@@ -36,19 +35,23 @@ class Product:
         return self.count * self.batch * self.rows * self.inner * self.columns
 
 
-def temporal_products(config: ModelConfig, pixel_dates: int, pixels: int) -> list[Product]:
+def temporal_products(
+    config: ModelConfig, bands: int, pixel_dates: int, pixels: int
+) -> list[Product]:
     """Products of the temporal encoder.
 
     Parameters
     ----------
     config
         Size of the network.
+    bands
+        Of the sensor.
     pixel_dates
         Valid ones.
     pixels
         With any valid date.
     """
-    inputs = (len(BANDS), *config.band_mlp_widths)
+    inputs = (bands, *config.band_mlp_widths)
     found = [
         Product(rows=pixel_dates, inner=inner, columns=columns)
         for inner, columns in zip(inputs, config.band_mlp_widths, strict=False)

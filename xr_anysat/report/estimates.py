@@ -79,7 +79,9 @@ def find_products(job: EmbedJob) -> dict[str, list[cost.Product]]:
     amounts = find_amounts(job)
     pixel_dates = amounts.pixels * len(job.reference.moments)
     return {
-        "temporal": cost.temporal_products(config, pixel_dates, amounts.pixels),
+        "temporal": cost.temporal_products(
+            config, job.cube.values.shape[1], pixel_dates, amounts.pixels
+        ),
         "spatial": cost.spatial_products(
             config,
             amounts.patches,
@@ -148,7 +150,7 @@ def estimate_seconds(job: EmbedJob, work: dict[str, int]) -> float:
     gsd = each.pixels.size
     runs = {
         "temporal": (
-            cost.temporal_products(config, pixels * dates, pixels),
+            cost.temporal_products(config, bands, pixels * dates, pixels),
             lambda: network.encode_pixels(values, valid, days),
         ),
         "spatial": (

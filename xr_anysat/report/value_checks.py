@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from xr_anysat.compute.normalize import check_scale
 from xr_anysat.cube.canonical import CanonicalCube
-from xr_anysat.cube.true_colour import POSITIONS, lower_quartile, stretched
+from xr_anysat.cube.true_colour import colour_positions, lower_quartile, stretched
 from xr_anysat.errors import ScaleError
 from xr_anysat.job.normalization import Normalization
+from xr_anysat.sensors.registry import DEFAULT
 from xr_anysat.sensors.sentinel2 import BANDS
 
 from .sampling import Windows, read_windows
@@ -159,7 +160,7 @@ def _scale_faults(read: Windows, how: Normalization | None) -> Iterator[str]:
 
 def _picture(values: Array, valid: Array) -> npt.NDArray[np.uint8]:
     """Lower quartile of the valid dates, in true colour."""
-    image = stretched(lower_quartile(values[:, list(POSITIONS)], valid), *STRETCH)
+    image = stretched(lower_quartile(values[:, colour_positions(DEFAULT)], valid), *STRETCH)
     return np.rint(255 * np.nan_to_num(np.moveaxis(image, 0, -1))).astype(np.uint8)
 
 

@@ -47,6 +47,7 @@ def label_embedding(data: Any, job: EmbedJob) -> xr.DataArray:
     """
     geometries = job.output.geometries
     coords: dict[Any, Any]
+    dims: tuple[str, ...]
     if job.output.mode != "pooled":
         data, dims = job.cube.own_order(data), (FEATURE_DIM, "y", "x")
         coords = _coordinates(job.geobox, job.cube)

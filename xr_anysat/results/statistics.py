@@ -17,7 +17,6 @@ from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
 from xr_anysat.job.options import is_number
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.sensors.sentinel2 import BANDS
 
 from .labels import label_pixels
 
@@ -82,7 +81,7 @@ def band_stats(
             "std": ("band", stats[1], {"long_name": "standard deviation over valid pixel-dates"}),
             "count": ("band", moments[0], {"long_name": "valid pixel-dates"}),
         },
-        coords={"band": np.array(BANDS, dtype=object)},
+        coords={"band": np.array(known.spec.sensor.band_names, dtype=object)},
         attrs={"xr_anysat_version": __version__, "gsd_m": known.spec.gsd, **attrs},
     )
 
