@@ -1,4 +1,4 @@
-"""What is understood of a cube, every fault and every doubt, before anything is computed."""
+"""What is understood of a cube, and every fault and doubt, before anything is computed."""
 
 import inspect
 import math
@@ -16,8 +16,8 @@ from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
 from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
 from xr_anysat.cube.spec import Examination, as_dataarray, declared_missing, examine
 from xr_anysat.embed import embed
-from xr_anysat.errors import AnySatError, CubeError
-from xr_anysat.findings import Finding
+from xr_anysat.errors import AnySatError, CubeError, as_findings
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.formatting import bytes_text
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
@@ -35,7 +35,14 @@ _MANY_BLOCKS = 2000
 _SMALL_BLOCK = 2**18
 """Bytes: less than what a read from object storage brings in the time it takes to begin."""
 
-_LATER = "sample=True: values are looked at once the faults are mended"
+_NOT_SAMPLED = Finding(
+    "check.not-sampled",
+    "{option}: values are looked at once the faults are repaired.",
+    severity="advice",
+    option=SetOption("sample", True),
+)
+
+_CHUNKS = 'chunks={"x": 1024, "y": 1024}'
 
 _MANY_USES = 64
 """Chunks at work that a block of the cube goes into."""
@@ -44,9 +51,9 @@ _MANY_USES = 64
 def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
     """Say what is understood of a cube, and everything that is wrong or doubtful about it.
 
-    Raises nothing for a cube that `embed` would refuse: its faults are told in the words that
-    `embed` would raise them with, all at once, beside whatever could be understood. Reads no
-    pixels without `sample`; never loads weights, and does not change the cube.
+    Raises nothing for a cube that `embed` would refuse: gives what `embed` would raise, all at
+    once, beside whatever could be understood. Reads no pixels without `sample`; never loads
+    weights, and does not change the cube.
 
     Parameters
     ----------
@@ -62,8 +69,8 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     Returns
     -------
     Check
-        Text when printed, HTML in a notebook; ``ok``, ``faults``, ``doubts``, ``bands``, ``crs``,
-        ``gsd``, ``dates`` and others for programs.
+        Text when printed, HTML in a notebook; ``ok``, ``findings``, ``bands``, ``crs``, ``gsd``,
+        ``dates`` and others for programs.
 
     Raises
     ------
@@ -77,8 +84,9 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     >>> report = cube.anysat.check()
     >>> report.ok, report.gsd, len(report.dates)
     (True, 10, 6)
-    >>> cube.isel(band=slice(1, None)).anysat.check().faults[0].split(";")[0][:31]
-    "bands ['B2'] were not found amo"
+    >>> report = cube.isel(time=[0, 0, 1, 2]).anysat.check()
+    >>> [(finding.code, finding.severity) for finding in report.findings]
+    [('dates.repeated', 'doubt'), ('cost.statistics', 'advice')]
     """
     bound = inspect.signature(embed).bind(cube, mode, **options)
     bound.apply_defaults()
@@ -87,9 +95,9 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     try:
         array, known = as_dataarray(cube, asked["bands"])
     except CubeError as error:
-        return Check(faults=error.faults, sizes={}, bands={})
+        return Check(findings=error.findings, sizes={}, bands={})
     found = examine(array, bands=asked["bands"], dates=asked["dates"], faults=known)
-    faults, doubts = list(found.faults), list(found.notes)
+    faults, doubts = list(as_findings(found.faults)), list(_warnings(found.notes))
     given = asked["bands"] if isinstance(asked["bands"], Mapping) else {}
     labels = _labels(cube, array, found, given)
     bands = _chosen(labels, found, given)
@@ -99,7 +107,7 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     if not faults:
         job = _make(cube, mode, options, faults)
     if job is not None:
-        doubts += job.findings
+        doubts += _warnings(job.findings)
         made = plan_of(job)
         if sample:
             summary = _summarize(source, job, found, asked, faults)
@@ -113,13 +121,11 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     darkest = None if summary is None else _by_date(summary, len(found.moments))
     scale = "" if summary is None else summary.scale
     doubts += offset_doubts(array, sources, found.moments, how, darkest, scale)
-    doubts += [] if summary is None else summary.doubts
+    doubts += [] if summary is None else summary.findings
+    unseen = sample and summary is None
+    advice = (_NOT_SAMPLED,) if unseen else _advice(array, made, shape["nbytes"])
     return Check(
-        faults=tuple(faults),
-        doubts=tuple(dict.fromkeys(doubts)),
-        advice=(_LATER,)
-        if sample and summary is None
-        else tuple(_advice(array, made, shape["nbytes"])),
+        findings=tuple(dict.fromkeys([*faults, *doubts, *advice])),
         **shape,
         in_memory=array.chunks is None and not is_on_disk(source),
         bands=bands,
@@ -142,6 +148,16 @@ def _make(cube: Cube, mode: str, options: dict[str, Any], faults: list[Finding])
         return None
 
 
+def _warnings(notes: Sequence[Any]) -> Iterator[Finding]:
+    # TODO: goes when the notes of a cube are findings.
+    for note in notes:
+        yield (
+            note
+            if isinstance(note, Finding)
+            else Finding("unclassified", "{text}", severity="warning", text=note)
+        )
+
+
 def _summarize(
     cube: Cube, job: EmbedJob, found: Examination, asked: dict[str, Any], faults: list[Finding]
 ) -> ValueSummary | None:
@@ -151,12 +167,10 @@ def _summarize(
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
     known = understand(cube, bands=asked["bands"], dates=asked["dates"], mask=asked["mask"])
     try:
-        summary = summarize_values(known, job.reference.normalization)
+        return summarize_values(known, job.reference.normalization)
     except CubeError as error:
         faults += error.findings
         return None
-    faults += summary.faults
-    return summary
 
 
 def _by_date(summary: ValueSummary, count: int) -> list[float]:
@@ -242,26 +256,34 @@ def _code(crs: pyproj.CRS) -> str:
     return ":".join(authority) if authority else "no code"
 
 
-def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[str]:
+def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Finding]:
     """Say what would make it cheaper: what the plan knows, and what the chunks cost."""
     if made is None:
         return
-    yield from made.advice
+    yield from made.findings
     if array.chunks is None:
         return
     blocks = math.prod(map(len, array.chunks))
     if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
-        yield (
-            f"the cube comes in {blocks:,} blocks of {bytes_text(nbytes / blocks)}, each of which "
-            'is read by itself; load it in larger ones: chunks={"x": 1024, "y": 1024}'
+        yield Finding(
+            "cost.small-blocks",
+            "the cube comes in {blocks:,} blocks of {size}, each of which is read by itself; load "
+            "it in larger ones: {0}.",
+            SetOption("chunk", 1024, python=_CHUNKS),
+            severity="advice",
+            blocks=blocks,
+            size=bytes_text(nbytes / blocks),
         )
     uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
     if uses > _MANY_USES:
-        largest = " x ".join(str(max(sizes)) for sizes in made.chunks_in)
-        yield (
-            f"a block of the cube ({largest} px) goes into up to {uses:,} chunks at work, and any "
-            'part of the result reads all of it; load it in smaller ones: chunks={"x": 1024, '
-            '"y": 1024}'
+        yield Finding(
+            "cost.large-blocks",
+            "a block of the cube ({size} px) goes into up to {uses:,} chunks at work, and any part "
+            "of the result reads all of it; load it in smaller ones: {0}.",
+            Call(_CHUNKS),
+            severity="advice",
+            size=" x ".join(str(max(sizes)) for sizes in made.chunks_in),
+            uses=uses,
         )
 
 
