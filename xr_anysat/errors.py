@@ -113,7 +113,9 @@ def as_findings(findings: Any) -> tuple[Finding, ...]:
     )
 
 
-def message_of(findings: tuple[Finding, ...], words: Words | None = None) -> str:
+def message_of(
+    findings: tuple[Finding, ...], words: Words | None = None, *, with_codes: bool = False
+) -> str:
     """Word all findings: one by itself, several as a list.
 
     Parameters
@@ -122,10 +124,13 @@ def message_of(findings: tuple[Finding, ...], words: Words | None = None) -> str
         At least one.
     words
         Says remedies and mentions of options. Default: in Python.
+    with_codes
+        Put its code behind each.
     """
-    if len(findings) == 1:
-        return findings[0].render(words)
-    lines = "\n".join(f"  {n}. {finding.render(words)}" for n, finding in enumerate(findings, 1))
+    texts = [finding.render(words, with_code=with_codes) for finding in findings]
+    if len(texts) == 1:
+        return texts[0]
+    lines = "\n".join(f"  {n}. {text}" for n, text in enumerate(texts, 1))
     return f"the cube has {len(findings)} faults:\n{lines}"
 
 

@@ -115,20 +115,25 @@ class Finding:
     def __str__(self) -> str:
         return self.render()
 
-    def render(self, words: "Callable[[Remedy], str] | None" = None) -> str:
+    def render(
+        self, words: "Callable[[Remedy], str] | None" = None, *, with_code: bool = False
+    ) -> str:
         """Fill the slots in.
 
         Parameters
         ----------
         words
             Says remedies and mentions of options. Default: in Python.
+        with_code
+            Put the code behind the sentence, in brackets.
         """
         words = words or in_python
         data = {
             name: words(value) if isinstance(value, SetOption) else value
             for name, value in self.data.items()
         }
-        return self.text.format(*map(words, self.remedies), **data)
+        text = self.text.format(*map(words, self.remedies), **data)
+        return f"{text} [{self.code}]" if with_code else text
 
 
 def _plain(value: Any) -> Any:

@@ -1,22 +1,28 @@
-"""Reports as text and as HTML: sizes, amounts and times in words, and tables of them."""
+"""Reports as text and as HTML: tables, lists of findings, and numbers with their units."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
+
+from .errors import Words
+from .findings import Finding
 
 __all__ = [
     "amount_text",
     "bytes_text",
     "count_text",
     "duration_text",
-    "html_list",
+    "html_findings",
     "html_table",
     "sizes_text",
-    "text_list",
+    "text_findings",
     "text_table",
 ]
 
 Rows = Sequence[tuple[str, str]]
+
+MARKS = {"error": "fault:", "warning": "doubt:", "doubt": "doubt:"}
+"""What a finding begins with in a list, by its severity; advice has no mark."""
 
 WIDTH = 100
 """Columns that wrapped text keeps to."""
@@ -27,20 +33,28 @@ def text_table(rows: Rows) -> list[str]:
     return [f"  {name:21} {value}" for name, value in rows]
 
 
-def text_list(items: Iterable[str], mark: str = "-") -> list[str]:
-    """Lines of a list, wrapped."""
-    return [
-        line
-        for item in items
-        for line in textwrap.wrap(
-            item,
+def text_findings(findings: Iterable[Finding], words: Words | None = None) -> list[str]:
+    """Lines of a list of findings, wrapped, each with its code at the end.
+
+    Parameters
+    ----------
+    findings
+        What to list.
+    words
+        As in `Finding.render`.
+    """
+    lines: list[str] = []
+    for finding in findings:
+        mark = f"  {MARKS.get(finding.severity, '-')} "
+        lines += textwrap.wrap(
+            finding.render(words, with_code=True),
             WIDTH,
-            initial_indent=f"  {mark} ",
-            subsequent_indent=" " * (len(mark) + 3),
+            initial_indent=mark,
+            subsequent_indent=" " * len(mark),
             break_long_words=False,
             break_on_hyphens=False,
         )
-    ]
+    return lines
 
 
 def html_table(caption: str, rows: Rows) -> str:
@@ -53,9 +67,14 @@ def html_table(caption: str, rows: Rows) -> str:
     return f"<table><caption>{escape(caption)}</caption>{lines}</table>"
 
 
-def html_list(items: Iterable[str]) -> str:
-    """Bulleted list."""
-    return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+def html_findings(findings: Iterable[Finding]) -> str:
+    """Bulleted list of findings, each with its code at the end."""
+    items = "".join(
+        f"<li><b>{MARKS.get(finding.severity, '').capitalize()}</b> {escape(str(finding))} "
+        f"<small><code>{finding.code}</code></small></li>"
+        for finding in findings
+    )
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def count_text(number: int, one: str, many: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`check()`: what it tells is true, and it reads what it says."""
+"""`check()`: what it says is true, and it reads what it says it reads."""
 
 import base64
 import builtins
@@ -18,11 +18,14 @@ import pytest
 import xarray as xr
 from support.catalogs import items_of, landscape
 from support.cubes import LABELS, TINY, make_cube, punch
+from support.findings import codes
 from support.helpers import BANDS, make_dataset
 from support.stores import ALWAYS, Reader
 
 import xr_anysat
 from xr_anysat import CubeError, OptionError
+from xr_anysat.errors import AnySatWarning, ScaleError
+from xr_anysat.findings import Finding
 from xr_anysat.formatting import count_text
 from xr_anysat.report.metadata_checks import date_doubts
 
@@ -31,8 +34,16 @@ def check(cube, mode="grid", **options):
     return cube.anysat.check(mode, **{"model": TINY, "tile_size": 16, **options})
 
 
-def doubts(cube, *args, **kwargs):
-    return " | ".join(check(cube, *args, **kwargs).doubts)
+def doubted(cube, *args, **kwargs):
+    """Doubts by code."""
+    findings = check(cube, *args, **kwargs).findings
+    return {f.code: f for f in findings if f.severity in ("warning", "doubt")}
+
+
+def advised(cube, **options):
+    """Advice by code."""
+    findings = check(cube, normalize="none", **options).findings
+    return {f.code: f for f in findings if f.severity == "advice"}
 
 
 def sound(height=24, width=20, **options):
@@ -54,7 +65,8 @@ def test_a_sound_cube():
     cube = sound(50, 43)
     report = check(cube)
     assert report.ok
-    assert (report.faults, report.doubts) == ((), ())
+    assert report.findings == report.plan.findings
+    assert (report.faults, report.doubts, report.advice) == ((), (), report.plan.advice)
     assert report.bands == dict(zip(BANDS, LABELS, strict=True))
     assert report.unused == ()
     assert (report.crs, report.crs_name) == ("EPSG:32631", "WGS 84 / UTM zone 31N")
@@ -77,7 +89,8 @@ def test_text_and_html_tell_the_same():
     for text in texts(report):
         plain = " ".join(text.split())
         assert "1 fault" in plain
-        assert "bands ['B5'] were not found" in plain
+        assert report.faults[0] in plain
+        assert report.findings[0].code in plain
         assert "9 of 10: B02, B03, B04, B06" in plain
         assert "WGS 84 / UTM zone 31N (EPSG:32631)" in plain
         assert "rows run from south to north" in plain
@@ -90,10 +103,11 @@ def test_text_and_html_tell_the_same():
         assert "all ten: B02, B03" in plain
         assert "reads of the cube" in plain
         assert "memory" in plain
-        assert "the cube is read twice" in plain
+        assert check(cube).advice[0] in plain
+        assert "cost.statistics" in plain
     lines = repr(report).splitlines()
     assert lines[0] == "<xr_anysat.Check: 1 fault>"
-    assert lines[1].startswith("  fault: bands")
+    assert lines[1].startswith(f"  fault: {report.faults[0][:20]}")
 
 
 def test_html_is_escaped():
@@ -140,14 +154,14 @@ def test_ground_is_not_the_map():
     mercator = mercator.assign_coords(y=mercator.y + 3_400_000)  # 60 degrees north
     report = check(mercator)
     assert report.ground_gsd == pytest.approx(10 * np.cos(np.deg2rad(report.centre[1])), rel=5e-3)
-    assert "stretches distances" in " ".join(report.doubts)
+    assert len(report.doubts) == 1
     assert f"{report.ground_gsd:.4g} m on the ground" in repr(report)
 
 
 def test_one_date_of_a_scalar_time():
     report = check(sound().isel(time=1))
     assert report.dates == ("2021-03-16T00:00:00",)
-    assert "one date" in " ".join(report.doubts)
+    assert "dates.single" in codes(report.findings)
     assert re.search(r"dates +2021-03-16\n", repr(report))
 
 
@@ -195,6 +209,7 @@ def test_faults_are_those_of_embed(cube):
     report = check(cube)
     assert not report.ok
     assert report.faults == caught.value.faults
+    assert [f for f in report.findings if f.severity == "error"] == [*caught.value.findings]
     assert report.plan is None
     assert f"{len(report.faults)} fault" in texts(report)[0].splitlines()[0]
 
@@ -228,12 +243,12 @@ def test_options_are_checked_too(options):
     with pytest.raises((CubeError, OptionError)) as caught:
         sound().anysat.embed(**{"model": TINY, "tile_size": 16, **options})
     report = check(sound(), **options)
-    assert report.faults == getattr(caught.value, "faults", (str(caught.value),))
+    assert report.faults == caught.value.faults
 
 
 def test_what_is_no_cube():
     report = xr_anysat.check(np.zeros((3, 10, 8, 8)))
-    assert "the cube is a ndarray; AnySat needs an xarray DataArray" in report.faults[0]
+    assert "ndarray" in report.faults[0]
     texts(report)
 
 
@@ -242,9 +257,21 @@ def test_an_argument_that_embed_does_not_have():
         check(sound(), patchsize=3)
 
 
-def test_warnings_of_embed_are_doubts():
-    assert "2 of the 4 periods of frames= have no date" in doubts(sound(dates=2), frames=4)
-    assert "authors advise fewer than" in doubts(sound(40, 40), patch_size=10, tile_size=32)
+@pytest.mark.parametrize(
+    ("cube", "options"),
+    [
+        (sound(dates=2), {"frames": 4}),
+        (sound(40, 40), {"patch_size": 10, "tile_size": 32}),
+        (sound(crs="EPSG:3857").assign_coords(y=3.4e6 - 10.0 * np.arange(24)), {}),
+    ],
+    ids=["frames", "tiles", "stretched"],
+)
+def test_warnings_of_embed_are_doubts(cube, options):
+    with pytest.warns(AnySatWarning) as caught:
+        cube.chunk().anysat.embed(**{"model": TINY, "tile_size": 16, **options})
+    report = check(cube, **options)  # a warning would be an error
+    assert {text for w in caught for text in map(str, w.message.findings)} == set(report.doubts)
+    assert report.ok
 
 
 # Doubts about dates ------------------------------------------------------------------------------
@@ -255,45 +282,55 @@ def dated(*dates):
 
 
 def test_several_images_of_a_day():
-    text = doubts(dated("2021-04-03T10:50:11", "2021-04-03T10:50:25", "2021-05-08", "2021-06-02"))
-    assert "several images of one day" in text
-    assert "2021-04-03 (2)" in text
-    assert 'groupby="solar_day"' in text
+    cube = dated("2021-04-03T10:50:11", "2021-04-03T10:50:25", "2021-05-08", "2021-06-02")
+    (doubt,) = doubted(cube).values()
+    assert doubt.code == "dates.repeated"
+    assert doubt.data["days"] == "2021-04-03 (2)"
+    assert 'groupby="solar_day"' in str(doubt)
 
 
 def test_a_day_is_one_of_the_sun():
     cube = dated("2021-04-03T23:40", "2021-04-04T00:05", "2021-06-02T00:00")
     pacific = cube.rio.write_crs(32660)  # 177 degrees east, where it is noon
-    assert "2021-04-04 (2)" in doubts(pacific)
-    assert doubts(cube) == ""  # in France two nights
+    assert doubted(pacific)["dates.repeated"].data["days"] == "2021-04-04 (2)"
+    assert not doubted(cube)  # in France two nights
 
 
 @pytest.mark.parametrize(
-    ("dates", "said"),
+    ("dates", "code", "part"),
     [
-        (("1970-01-01", "1970-01-06", "2021-03-05"), "2 of 3 dates are before 2015-06-23"),
-        (("2021-01-01", "2021-03-07", "2221-03-05"), "1 of 3 dates are in the future"),
-        (("2021-01-01", "2021-02-01", "2021-04-01"), "the middle of the month is nearer"),
-        (("2021-01-01", "2021-02-01", "2021-04-02"), ""),
-        (("2020-01-03", "2020-01-08", "2020-01-13", "2020-12-20"), "no image for 342 days"),
-        (("2020-01-03", "2020-03-08", "2020-07-13", "2020-12-20"), ""),
+        (
+            ("1970-01-01", "1970-01-06", "2021-03-05"),
+            "dates.implausible",
+            "2 of 3 dates are before 2015-06-23",
+        ),
+        (
+            ("2021-01-01", "2021-03-07", "2221-03-05"),
+            "dates.implausible",
+            "1 of 3 dates are in the future (2221-03-05",
+        ),
+        (("2021-01-01", "2021-02-01", "2021-04-01"), "dates.month-starts", ""),
+        (("2021-01-01", "2021-02-01", "2021-04-02"), None, ""),
+        (("2020-01-03", "2020-01-08", "2020-01-13", "2020-12-20"), "dates.gap", "342 days"),
+        (("2020-01-03", "2020-03-08", "2020-07-13", "2020-12-20"), None, ""),
     ],
 )
-def test_dates(dates, said):
-    text = doubts(dated(*dates))
-    assert (said in text) if said else not text
+def test_dates(dates, code, part):
+    found = {name: d for name, d in doubted(dated(*dates)).items() if name.startswith("dates.")}
+    assert list(found) == [code] * bool(code)
+    assert all(part in str(doubt) for doubt in found.values())
 
 
 def test_the_present_is_not_the_future():
     now = np.datetime64("2031-05-01T12:00:00")
-    said = list(date_doubts(now - np.array([0, 30, 60], "m8[D]"), None, now))
-    assert said == []
+    assert not list(date_doubts(now - np.array([0, 30, 60], "m8[D]"), None, now))
 
 
 def test_the_call_for_composites_mends_them():
     cube = dated("2021-01-01", "2021-02-01", "2021-03-01")
-    assert "first of a month" in doubts(cube)
-    assert not doubts(cube, dates=cube.indexes["time"] + pd.Timedelta(days=14))
+    (doubt,) = doubted(cube).values()
+    assert 'dates=cube.indexes["time"] + pd.Timedelta(days=14)' in str(doubt)
+    assert not doubted(cube, dates=cube.indexes["time"] + pd.Timedelta(days=14))
 
 
 # Doubts about values, by what is stated -----------------------------------------------------------
@@ -301,21 +338,22 @@ def test_the_call_for_composites_mends_them():
 
 def test_nothing_declared_missing():
     cube = make_cube()
-    assert "declares none of them missing" in doubts(cube)
-    assert not doubts(cube.rio.write_nodata(0))
-    assert not doubts(cube.astype("float32"))
-    assert not doubts(cube, mask=cube.isel(band=0, drop=True) > 0)
+    assert "cube.rio.write_nodata(0)" in str(doubted(cube)["missing.undeclared"])
+    assert not doubted(cube.rio.write_nodata(0))
+    assert not doubted(cube.astype("float32"))
+    assert not doubted(cube, mask=cube.isel(band=0, drop=True) > 0)
     dataset = make_cube().to_dataset("band")
-    assert "cube.where(cube != 0)" in doubts(dataset)
-    assert not doubts(dataset.where(dataset != 0))
+    assert "cube.where(cube != 0)" in str(doubted(dataset)["missing.undeclared"])
+    assert not doubted(dataset.where(dataset != 0))
 
 
 def test_a_missing_value_that_cannot_be():
-    assert "declares -9999 as missing, which uint16 cannot hold" in doubts(sound(dtype="uint16"))
+    doubt = doubted(sound(dtype="uint16"))["missing.out-of-range"]
+    assert doubt.data == {"values": "-9999", "dtype": "uint16"}
 
 
 def test_a_picture_is_no_cube():
-    assert "255 at the most" in doubts((make_cube() // 30).astype("uint8"))
+    assert "scale.picture" in doubted((make_cube() // 30).astype("uint8"))
 
 
 def test_scaled_on_reading(tmp_path):
@@ -325,12 +363,13 @@ def test_scaled_on_reading(tmp_path):
     scaled.to_netcdf(tmp_path / "s.nc")
     with xr.open_dataarray(tmp_path / "s.nc") as opened:
         opened = opened.load().rio.write_crs(32631)
-    assert "multiplied by 0.0001" in doubts(opened, normalize="treesatai")
-    assert not doubts(opened)
-    assert not doubts(opened * 10_000, normalize="treesatai")
+    doubt = doubted(opened, normalize="treesatai")["scale.rescaled"]
+    assert doubt.data["factor"] == 1e-4
+    assert not doubted(opened)
+    assert not doubted(opened * 10_000, normalize="treesatai")
     with xr.open_dataarray(tmp_path / "s.nc", mask_and_scale=False) as opened:
         opened = opened.load().rio.write_crs(32631)
-    assert not doubts(opened, normalize="treesatai")  # DN
+    assert not doubted(opened, normalize="treesatai")  # DN
 
 
 # The offset --------------------------------------------------------------------------------------
@@ -346,42 +385,46 @@ MIXED = ("2021-01-05", "2021-04-05", "2022-08-05")
 
 
 @pytest.mark.parametrize(
-    ("dates", "stated", "normalize", "said"),
+    ("dates", "stated", "normalize", "code", "count"),
     [
-        (MIXED, None, "zscore", "1 of 3 dates are from 2022-01-25 or later"),
-        (MIXED, None, "treesatai", "1 of 3 dates are from 2022-01-25 or later"),
-        (OLD, None, "treesatai", ""),
-        (NEW, None, "zscore", ""),  # a constant falls out
-        (NEW, None, "treesatai", "takes the values as they are"),
-        (OLD, ("02.14",) * 3, "treesatai", ""),
-        (MIXED, ("02.14",) * 3, "treesatai", ""),
-        (MIXED, ("02.14", "02.14", "04.00"), "zscore", "1 of 3 dates are of processing baseline"),
-        (OLD, ("05.00",) * 3, "treesatai", "3 of 3 dates are of processing baseline 04.00 or"),
-        (OLD, ("05.00",) * 3, "zscore", ""),
-        (OLD, ("05.00", "02.14 04.00", "02.14"), "reflectance", "2 of 3 dates are of processing"),
-        (MIXED, ("", "", ""), "zscore", "1 of 3 dates are from 2022-01-25 or later"),
+        (MIXED, None, "zscore", "offset.unknown", 1),
+        (MIXED, None, "treesatai", "offset.unknown", 1),
+        (OLD, None, "treesatai", None, 0),
+        (NEW, None, "zscore", None, 0),  # a constant falls out
+        (NEW, None, "treesatai", "offset.unknown", 3),
+        (OLD, ("02.14",) * 3, "treesatai", None, 0),
+        (MIXED, ("02.14",) * 3, "treesatai", None, 0),
+        (MIXED, ("02.14", "02.14", "04.00"), "zscore", "offset.not-removed", 1),
+        (OLD, ("05.00",) * 3, "treesatai", "offset.not-removed", 3),
+        (OLD, ("05.00",) * 3, "zscore", None, 0),
+        (OLD, ("05.00", "02.14 04.00", "02.14"), "reflectance", "offset.not-removed", 2),
+        (MIXED, ("", "", ""), "zscore", "offset.unknown", 1),
     ],
 )
-def test_offset_by_dates_and_baselines(dates, stated, normalize, said):
+def test_offset_by_dates_and_baselines(dates, stated, normalize, code, count):
     cube = dated(*dates)
     cube = cube if stated is None else baselines(cube, *stated)
-    text = doubts(cube, normalize=normalize)
-    assert (said in text and "load_s2" in text) if said else not text
+    found = doubted(cube, normalize=normalize)
+    assert list(found) == [code] * bool(code)
+    for doubt in found.values():
+        assert doubt.data["count"] == count
+        assert "load_s2" in str(doubt)
+        assert (f'normalize="{normalize}"' in str(doubt)) == (count == 3)  # taken as they are
 
 
 def test_offset_that_a_catalogue_has_removed():
     cube = baselines(dated(*MIXED), "02.14", "02.14", "04.00")
     applied = {"earthsearch:boa_offset_applied": ("time", np.array([False, False, True], object))}
-    assert not doubts(cube.assign_coords(applied), normalize="treesatai")
-    assert not doubts(dated(*NEW).assign_coords({"earthsearch:boa_offset_applied": True}))
+    assert not doubted(cube.assign_coords(applied), normalize="treesatai")
+    assert not doubted(dated(*NEW).assign_coords({"earthsearch:boa_offset_applied": True}))
     one = cube.isel(time=2).assign_coords({"s2:processing_baseline": "04.00"})
-    assert "1 of 1 dates are of processing baseline" in doubts(one, normalize="treesatai")
+    assert doubted(one, normalize="treesatai")["offset.not-removed"].data["count"] == 1
 
 
 def test_offset_that_load_s2_has_removed():
     cube = baselines(dated(*MIXED), "02.14", "02.14", "04.00", key="processing_baseline")
-    assert "processing baseline" in doubts(cube)
-    assert not doubts(baselines(cube, "0", "0", "-1000", key="added_offset"))
+    assert "offset.not-removed" in doubted(cube)
+    assert not doubted(baselines(cube, "0", "0", "-1000", key="added_offset"))
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -393,36 +436,35 @@ def test_what_load_s2_loads_is_sound(tmp_path):
     assert (report.faults, report.doubts) == ((), ())
     assert (report.nodata, report.dtype, report.blocks) == ((0,), "uint16", 120)
     kept = cube.drop_vars("added_offset")
-    assert "2 of 3 dates are of processing baseline 04.00" in doubts(kept, normalize="treesatai")
+    assert doubted(kept, normalize="treesatai")["offset.not-removed"].data["count"] == 2
 
 
 def test_offset_that_was_stated_and_not_applied():
     cube = dated(*OLD).assign_attrs(scale_factor=1e-4, add_offset=-0.1)
-    text = doubts(cube, normalize="treesatai")
-    assert "an offset that was not applied (-1000" in text
-    assert "cube + (-1000)" in text
-    assert not doubts(cube)
+    assert "cube + (-1000)" in str(doubted(cube, normalize="treesatai")["offset.stated"])
+    assert not doubted(cube)
 
 
 @pytest.mark.parametrize("normalize", ["zscore", "treesatai"])
 def test_values_confirm_or_dispel_it(normalize):
     cube = dated(*MIXED)
-    assert "1 of 3 dates" in doubts(cube, normalize=normalize)
-    assert not doubts(cube, normalize=normalize, sample=True)  # there are values below 1000
+    assert doubted(cube, normalize=normalize)["offset.unknown"].data["count"] == 1
+    assert not doubted(cube, normalize=normalize, sample=True)  # there are values below 1000
     shift = xr.where(cube.time.dt.year == 2022, 1000, 0)
     raised = (cube + shift).transpose(*cube.dims).assign_attrs(cube.attrs)
     raised = raised.astype("int16")
-    text = doubts(raised, normalize=normalize, sample=True)
-    assert "98 % of the values of these dates are above 1000 in every band" in text
+    doubt = str(doubted(raised, normalize=normalize, sample=True)["offset.unknown"])
+    assert "98 % of the values of these dates are above 1000" in doubt
+    assert "check(sample=True)" not in doubt
 
 
 def test_one_dark_date_dispels_it():
     cube = dated("2021-01-05", "2022-04-05", "2022-08-05")
     bright = cube.copy(data=cube.values + np.array([0, 9000, 0], "int16").reshape(3, 1, 1, 1))
-    assert "2 of 3 dates" in doubts(bright)
-    assert not doubts(bright, sample=True)
+    assert doubted(bright)["offset.unknown"].data["count"] == 2
+    assert not doubted(bright, sample=True)
     old = bright.assign_coords(time=dated(*OLD).time)
-    assert not doubts(old, sample=True, normalize="none")
+    assert not doubted(old, sample=True, normalize="none")
 
 
 @pytest.mark.parametrize(("factor", "scale"), [(1, "DN"), (1e-4, "reflectance")])
@@ -430,9 +472,9 @@ def test_values_that_are_all_too_high(factor, scale):
     cube = (dated(*OLD).astype("float32") + 1000) * factor
     report = check(cube, sample=True, normalize="none")
     assert report.sample.scale == scale
-    assert "98 % of the values of every band and date are above 1000 DN" in report.doubts[0]
-    assert not doubts(cube, sample=True)
-    assert not doubts(cube - 1000 * factor, sample=True, normalize="none")
+    assert "offset.high-values" in codes(report.findings)
+    assert not doubted(cube, sample=True)
+    assert not doubted(cube - 1000 * factor, sample=True, normalize="none")
 
 
 # The sample --------------------------------------------------------------------------------------
@@ -556,8 +598,9 @@ def test_a_reader_that_fails_is_a_fault():
     report = check(source.cube, sample=True)
     assert not report.ok
     assert report.sample is None
-    (fault,) = report.faults
-    assert "could not be read: OSError: block (1, 2, 0, 0) cannot be read. Repair" in fault
+    (fault,) = (f for f in report.findings if f.severity == "error")
+    assert fault.code == "cube.unreadable"
+    assert "OSError: block (1, 2, 0, 0) cannot be read" in str(fault)
     assert report.plan is not None
     assert check(source.cube).ok
     source.faults.clear()
@@ -613,7 +656,9 @@ def test_values_of_another_scale_are_a_fault_once_seen():
     cube = sound().astype("float32") * 1e-4
     assert check(cube, normalize="treesatai").ok
     report = check(cube, normalize="treesatai", sample=True)
-    assert "reflectance (0..1) where DN are meant" in report.faults[0]
+    with pytest.raises(ScaleError) as caught:
+        cube.anysat.embed(normalize="treesatai", model=TINY, tile_size=16)
+    assert report.faults == caught.value.faults
     assert check(cube * 1e4, normalize="treesatai", sample=True).ok
     stats = sound().anysat.band_stats()
     assert not check(cube, normalize=stats, sample=True).ok
@@ -625,44 +670,45 @@ def test_values_of_another_scale_are_a_fault_once_seen():
 def test_fill_values_that_are_not_declared(fill):
     cube = make_cube()
     cube[:, :, :4, :5] = fill
-    text = doubts(cube, sample=True)
-    assert f"4.2% of the sampled pixel-dates are {fill} in all ten bands" in text
-    assert f"cube.where(cube != {fill})" in text
-    assert not doubts(cube.where(cube != fill), sample=True)
-    assert not doubts(make_cube(), sample=True)
+    doubt = doubted(cube, sample=True)["missing.fill-value"]
+    assert doubt.data == {"share": pytest.approx(20 / 480), "number": fill}
+    assert f"cube.where(cube != {fill})" in str(doubt)
+    assert not doubted(cube.where(cube != fill), sample=True)
+    assert not doubted(make_cube(), sample=True)
     cube[:, :, :4, :5] = 32767
-    (doubt,) = check(cube, sample=True).doubts  # and not of numbers cut off
-    assert "are 32767 in all ten bands" in doubt
+    (doubt,) = doubted(cube, sample=True).values()  # and not of numbers cut off
+    assert (doubt.code, doubt.data["number"]) == ("missing.fill-value", 32767)
 
 
 def test_values_that_were_cut_off():
     cube = sound(dtype="uint16")
     cube[:, 3, :2, :] = 65535
-    assert "8.3% of the sampled pixel-dates have a band at 65535" in doubts(
-        cube.drop_attrs().rio.write_crs(32631), sample=True
-    )
+    found = doubted(cube.drop_attrs().rio.write_crs(32631), sample=True)
+    assert found["scale.clipped"].data["share"] == pytest.approx(2 / 24)
+    assert found["scale.clipped"].data["largest"] == 65535
     rounded = (sound() * 1e-4).astype("int16").rio.write_nodata(-1)
-    assert "reflectance that was rounded away?" in doubts(rounded, sample=True)
+    assert "scale.rounded" in doubted(rounded, sample=True)
 
 
 def test_bands_that_are_empty_or_alike():
     cube = sound()
     cube[:, 4] = 77
     cube[:, 7] = cube[:, 6]
-    text = doubts(cube, sample=True)
-    assert "bands ['B6'] have one value" in text
-    assert "bands B8 and B8A hold the same values" in text
-    assert text.count("hold the same values") == 1
+    report = check(cube, sample=True)
+    found = {f.code: f.data for f in report.findings}
+    assert found["bands.constant"]["bands"] == ["B6"]
+    assert found["bands.identical"] == {"one": "B8", "other": "B8A"}
+    assert codes(report.findings).count("bands.identical") == 1
 
 
 def test_few_values_prove_nothing():
-    assert not doubts(sound(2, 2, dates=2) * 0 + 77, sample=True).count("have one value")
+    assert "bands.constant" not in doubted(sound(2, 2, dates=2) * 0 + 77, sample=True)
 
 
 def test_nothing_there():
     cube = make_cube().astype("float32") * np.nan
     report = check(cube, sample=True)
-    assert "every value that was looked at is missing" in report.doubts[0]
+    assert codes(report.findings)[0] == "missing.all"
     assert report.sample.never == 1
     assert "nan" in repr(report)
     texts(report)
@@ -671,7 +717,8 @@ def test_nothing_there():
 def test_no_sample_of_a_broken_cube():
     report = check(broken(make_cube()), sample=True)
     assert report.sample is None
-    assert "values are looked at once the faults are mended" in repr(report)
+    assert codes(report.findings)[-1] == "check.not-sampled"
+    assert "sample=True" in report.advice[0]
 
 
 def test_a_picture_shows_true_colour():
@@ -712,19 +759,15 @@ def test_no_picture_without_matplotlib(monkeypatch):
 # Advice ------------------------------------------------------------------------------------------
 
 
-def advice(cube, **options):
-    return " | ".join(check(cube, normalize="none", **options).advice)
-
-
 def test_advice_on_chunks(monkeypatch):
     small = reader(200, 200, (1, 1, 10, 10), dates=6).cube
-    assert "24,000 blocks of 200 B" in advice(small)
-    assert "blocks of" not in advice(sound().chunk(x=8))
+    assert "24,000 blocks of 200 B" in str(advised(small)["cost.small-blocks"])
+    assert "cost.small-blocks" not in advised(sound().chunk(x=8))
     monkeypatch.setattr(xr_anysat.layout.chunks, "LONGEST_CHUNK", 4)
     large = sound(48, 48).chunk(x=48)
-    assert "(48 x 48 px) goes into up to 144 chunks at work" in advice(large)
-    assert "goes into" not in advice(sound(48, 48).chunk(x=16, y=16))
-    assert "goes into" not in advice(sound(48, 48))
+    assert advised(large)["cost.large-blocks"].data == {"size": "48 x 48", "uses": 144}
+    assert "cost.large-blocks" not in advised(sound(48, 48).chunk(x=16, y=16))
+    assert "cost.large-blocks" not in advised(sound(48, 48))
 
 
 def test_recutting_is_that_of_the_graph(monkeypatch):
@@ -757,7 +800,8 @@ def test_it_is_the_free_function():
     cube = sound()
     assert xr_anysat.check(cube, "tile", model=TINY) == cube.anysat.check("tile", model=TINY)
     report = check(cube)
-    assert replace(report, faults=("a",)).ok is False
+    assert report.ok
+    assert not replace(report, findings=(Finding("some.fault", "a fault"),)).ok
 
 
 # Real cubes --------------------------------------------------------------------------------------
@@ -765,23 +809,22 @@ def test_it_is_the_free_function():
 
 @pytest.mark.skipif("XR_ANYSAT_TEST_DATA" not in os.environ, reason="names no folder")
 @pytest.mark.parametrize(
-    ("name", "faults", "said"),
+    ("name", "faults", "doubts"),
     [
         ("bouconne_theia_l3a_2018", 0, []),
         ("flanders_9b424a_l2a_2017-2018", 0, []),
         ("eolearn_slovenia_l1c_2015", 0, []),
         ("treesatai_ts_6x6_2020", 0, []),
-        ("romania_6band_lowcloud_2018-2020", 1, ["no image for 165 days", "declares none"]),
-        ("worldcereal_be_100x100_monthly_nob8a", 1, ["first of a month", "declares none"]),
+        ("romania_6band_lowcloud_2018-2020", 1, ["dates.gap", "missing.undeclared"]),
+        ("worldcereal_be_100x100_monthly_nob8a", 1, ["dates.month-starts", "missing.undeclared"]),
     ],
 )
-def test_real_cubes(name, faults, said):
+def test_real_cubes(name, faults, doubts):
     path = Path(os.environ["XR_ANYSAT_TEST_DATA"]) / f"s2_cube_{name}.nc"
     with xr.open_dataarray(path, decode_coords="all") as cube:
         report = check(cube, sample=True)
     assert len(report.faults) == faults
-    assert len(report.doubts) == len(said)
-    assert all(text in doubt for text, doubt in zip(said, report.doubts, strict=True))
+    assert [f.code for f in report.findings if f.severity in ("warning", "doubt")] == doubts
     if report.sample is not None:
         assert report.sample.scale == "DN"
         assert max(report.sample.missing) == 0

@@ -4,20 +4,18 @@ import dataclasses
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import typer
 
-from xr_anysat.errors import AnySatError, AnySatWarning, CubeError, OptionError
+from xr_anysat.errors import AnySatError, AnySatWarning, CubeError, OptionError, message_of
+from xr_anysat.findings import Finding
 
-from .wording import in_options
+from .words import Options, Words
 
-__all__ = ["Teller", "as_command", "say"]
-
-LISTS = ("faults", "doubts", "advice")
-"""Fields of reports that hold messages."""
+__all__ = ["Reporter", "as_command", "say"]
 
 
 def say(message: str) -> None:
@@ -26,33 +24,38 @@ def say(message: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Teller:
-    """Says what the library has to say, in the options of the command that runs.
+class Reporter:
+    """Words findings and reports in the options of the command that runs.
 
     Parameters
     ----------
     own, others
-        Options of this command, and of `embed`, by parameter.
+        Options of this command, and of `embed`, by the name of their parameter.
     """
 
-    own: Mapping[str, str]
-    others: Mapping[str, str]
+    own: Options
+    others: Options
 
     @classmethod
-    def of(cls, context: Any) -> "Teller":
+    def of(cls, context: Any) -> "Reporter":
         """Take the options from the command line's own knowledge of them."""
         commands = getattr(context.find_root().command, "commands", {})
         return cls(own=_flags(context.command), others=_flags(commands.get("embed")))
 
-    def message(self, text: object) -> str:
-        """Give a message of the library as it is to be printed."""
-        return in_options(str(text), self.own, self.others)
+    def message(self, findings: tuple[Finding, ...]) -> str:
+        """Word the findings of an error or a warning, with their codes."""
+        return self._worded(functools.partial(message_of, findings, with_codes=True))
 
     def report(self, report: Any) -> str:
-        """Give a report, such as a check or a plan, as it is to be printed."""
-        lists = {name: getattr(report, name) for name in LISTS if hasattr(report, name)}
-        said = {name: tuple(map(self.message, texts)) for name, texts in lists.items()}
-        return str(dataclasses.replace(report, **said))
+        """Word a report, such as a check or a plan."""
+        return self._worded(report.render)
+
+    def _worded(self, render: Callable[[Words], str]) -> str:
+        words = Words(self.own, self.others)
+        text = render(words)
+        if words.elsewhere:
+            text += f"\n`xr-anysat embed` has options for this: {', '.join(words.elsewhere)}"
+        return text
 
     def warn(
         self,
@@ -64,11 +67,11 @@ class Teller:
         line: str | None = None,
     ) -> None:
         """Print the package's own warnings without the place in the code that they come from."""
-        if issubclass(category, AnySatWarning):
-            said = f"warning: {self.message(message)}"
+        if isinstance(message, AnySatWarning):
+            text = f"warning: {self.message(message.findings)}"
         else:
-            said = warnings.formatwarning(message, category, filename, lineno, line)
-        typer.echo(said.rstrip(), err=True)
+            text = warnings.formatwarning(message, category, filename, lineno, line)
+        typer.echo(text.rstrip(), err=True)
 
 
 def _flags(command: Any) -> dict[str, str]:
@@ -84,33 +87,33 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a command of a function, which may take its options in groups.
 
     A parameter whose type is a dataclass stands for an option for each of its fields; one called
-    `teller` gets the `Teller`, and one called `files` a stack that is closed at the end. Errors
-    of the package and of the disk become a message and an exit status.
+    `reporter` gets the `Reporter`, and one called `files` a stack that is closed at the end.
+    Errors of the package and of the disk become a message and an exit status.
     """
-    asked = inspect.signature(function).parameters
-    given = {"teller", "files"}.intersection(asked)
+    wanted = inspect.signature(function).parameters
+    provided = {"reporter", "files"}.intersection(wanted)
     groups: dict[str, Any] = {
         name: parameter.annotation
-        for name, parameter in asked.items()
-        if dataclasses.is_dataclass(parameter.annotation) and name not in given
+        for name, parameter in wanted.items()
+        if dataclasses.is_dataclass(parameter.annotation) and name not in provided
     }
     parameters = [_keyword("context", typer.Context)]
-    for name, parameter in asked.items():
+    for name, parameter in wanted.items():
         if name in groups:
             fields = dataclasses.fields(groups[name])
             parameters += [_keyword(field.name, field.type, field.default) for field in fields]
-        elif name not in given:
+        elif name not in provided:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        teller = Teller.of(values.pop("context"))
-        for name, group in groups.items():
-            names = [field.name for field in dataclasses.fields(group)]
-            values[name] = group(**{each: values.pop(each) for each in names})
-        with _reported(teller) as files:
-            known = {"teller": teller, "files": files}
-            function(**values, **{name: known[name] for name in given})
+        reporter = Reporter.of(values.pop("context"))
+        with _reported(reporter) as files:
+            for name, group in groups.items():
+                names = [field.name for field in dataclasses.fields(group)]
+                values[name] = group(**{each: values.pop(each) for each in names})
+            known = {"reporter": reporter, "files": files}
+            function(**values, **{name: known[name] for name in provided})
 
     # What typer makes options of, by either of the two ways in which its versions look.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -119,21 +122,21 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _keyword(name: str, kind: Any, default: Any = dataclasses.MISSING) -> inspect.Parameter:
-    given = inspect.Parameter.empty if default is dataclasses.MISSING else default
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=kind)
+    default = inspect.Parameter.empty if default is dataclasses.MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 @contextmanager
-def _reported(teller: Teller) -> Iterator[ExitStack]:
+def _reported(reporter: Reporter) -> Iterator[ExitStack]:
     """Turn errors into a message and an exit status, and close at the end what was opened."""
     try:
         with warnings.catch_warnings(), ExitStack() as files:
             warnings.simplefilter("always", AnySatWarning)
-            warnings.showwarning = teller.warn
+            warnings.showwarning = reporter.warn
             yield files
-    except (CubeError, OptionError) as error:
-        typer.echo(f"error: {teller.message(error)}", err=True)
-        raise typer.Exit(2) from None
-    except (AnySatError, OSError) as error:
-        typer.echo(f"error: {teller.message(error)}", err=True)
+    except AnySatError as error:
+        typer.echo(f"error: {reporter.message(error.findings)}", err=True)
+        raise typer.Exit(2 if isinstance(error, CubeError | OptionError) else 1) from None
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 
-from .common import Teller, say
+from .common import Reporter, say
 from .groups import (
     OUTPUT,
     CubeOptions,
@@ -115,7 +116,7 @@ def embed(
 def check(
     source: Source,
     files: ExitStack,
-    teller: Teller,
+    reporter: Reporter,
     method: MethodOptions,
     cube: CubeOptions,
     sample: Annotated[bool, typer.Option("--sample", help="Read some of the pixels, too.")] = False,
@@ -125,7 +126,7 @@ def check(
 
     data, options = cube.open(files, source)
     report = check_cube(data, method.chosen, sample=sample, **options, **method.asked())
-    say(teller.report(report))
+    say(reporter.report(report))
     if not report.ok:
         raise typer.Exit(2)
 
@@ -133,7 +134,7 @@ def check(
 def plan(
     source: Source,
     files: ExitStack,
-    teller: Teller,
+    reporter: Reporter,
     method: MethodOptions,
     cube: CubeOptions,
     network: NetworkOptions,
@@ -147,7 +148,7 @@ def plan(
 
     data, options = cube.open(files, source)
     options |= method.asked() | {"model": network.model()} | packing.packed()
-    say(teller.report(plan_cube(data, method.chosen, calibrate=calibrate, **options)))
+    say(reporter.report(plan_cube(data, method.chosen, calibrate=calibrate, **options)))
 
 
 def probe(
@@ -193,7 +194,13 @@ def probe(
         from xr_anysat.datasets import simulated_landscape
 
         if labels is not None:
-            raise OptionError("--labels goes with a cube; the simulated landscape has its own")
+            raise OptionError(
+                Finding(
+                    "labels.without-cube",
+                    "{option} goes with a cube; the simulated landscape has its own.",
+                    option=SetOption("labels"),
+                )
+            )
         data = simulated_landscape((side, side), seed=seed, dates=12)
     else:
         data, options = cube.open(files, source)

@@ -1,7 +1,6 @@
 """The demo: a cube in, a Zarr store and a picture out."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from xr_anysat.atomic import atomic_replace
 from xr_anysat.cube.canonical import understand
 from xr_anysat.cube.spec import CubeSpec
 from xr_anysat.datasets import simulated_landscape
@@ -107,7 +107,12 @@ def run_demo(
     say(f"embedded in {seconds:.1f} s: {dict(embedding.sizes)} float32")
     untrained = model.source.kind == "random"
     out.mkdir(parents=True, exist_ok=True)
-    store = _replace(embedding, out / "embedding.zarr")
+    store = out / "embedding.zarr"
+    chunks = tuple(min(n, 64) if dim in ("y", "x") else n for dim, n in embedding.sizes.items())
+    with atomic_replace(store, store=True) as fresh:
+        embedding.to_dataset().to_zarr(
+            fresh, consolidated=False, encoding={"embedding": {"chunks": chunks}}
+        )
     picture = out / "embedding.png"
     source = model.source
     weights = "RANDOM weights, not pretrained" if untrained else f"weights {source.description}"
@@ -155,17 +160,3 @@ def _model(size: str, say: Say) -> Model:
             return Model(size, weights=RANDOM)
     say(f"model: AnySat {size}, weights {model.source.description}")
     return model
-
-
-def _replace(embedding: xr.DataArray, store: Path) -> Path:
-    """Write a store beside its place, and move it there once it is whole."""
-    partial = store.with_name(store.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    chunks = tuple(min(n, 64) if dim in ("y", "x") else n for dim, n in embedding.sizes.items())
-    embedding.to_dataset().to_zarr(
-        partial, mode="w", consolidated=False, encoding={"embedding": {"chunks": chunks}}
-    )
-    if store.exists():
-        shutil.rmtree(store)
-    partial.rename(store)
-    return store

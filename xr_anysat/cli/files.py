@@ -12,6 +12,7 @@ import xarray as xr
 from xr_anysat.atomic import atomic_replace, check_folder
 from xr_anysat.embed import embed
 from xr_anysat.errors import CubeError, OptionError
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.graph.progress import task_bar
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.results.export import encode_geometry, to_geodataframe
@@ -98,7 +99,7 @@ def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
     dataset = _open(path, lazily=chunks is not None)
     with _closed_on_error(dataset):
         if name not in dataset.variables:
-            raise OptionError(f"--mask: {path} has no variable {name!r}, but {_names(dataset)}")
+            raise OptionError(_no_variable(SetOption("mask", name), path, dataset))
         mask = dataset[name]
         return _ready(mask.notnull() & (mask != 0), dataset, chunks)
 
@@ -108,16 +109,13 @@ def open_stats(normalize: str) -> str | xr.Dataset:
 
     Raises
     ------
-    OptionError
+    CubeError
         Where the file cannot be read.
     """
     if not normalize.endswith((".nc", ".zarr")):
         return normalize
-    try:
-        with _open(normalize, lazily=False) as stats:
-            return stats.load()
-    except CubeError as error:
-        raise OptionError(f"--normalize: {error}") from error
+    with _open(normalize, lazily=False) as stats:
+        return stats.load()
 
 
 def open_geometries(path: Path) -> Any:
@@ -134,7 +132,7 @@ def open_geometries(path: Path) -> Any:
     try:
         return geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:
-        raise OptionError(f"{path} cannot be read by geopandas: {error}") from error
+        raise OptionError(_unreadable(path, "geopandas", error)) from error
 
 
 def open_labels(path: str, labels: str) -> xr.DataArray:
@@ -148,21 +146,26 @@ def open_labels(path: str, labels: str) -> xr.DataArray:
     with _open(path, lazily=True) as dataset:
         if labels in dataset.variables:
             return dataset[labels].load()
-        names = _names(dataset)
-    if not Path(labels).exists():
-        raise OptionError(
-            f"--labels: {path} has no variable {labels!r}, but {names}; nor is there such a file."
-        )
+        if not Path(labels).exists():
+            raise OptionError(_no_variable(SetOption("labels", labels), path, dataset))
     with _open(labels, lazily=False) as dataset:
-        found = _choose(dataset.load(), labels, None)
-    if isinstance(found, xr.Dataset):
-        raise OptionError(f"--labels: {labels} has several variables, {_names(found)}")
-    return found.squeeze("band", drop=True) if "band" in found.dims else found
+        raster = _choose(dataset.load(), labels, None)
+    if isinstance(raster, xr.Dataset):
+        raise OptionError(
+            Finding(
+                "file.several",
+                "{path} has several variables, {names}; {option} takes a file with one.",
+                path=labels,
+                names=_names(raster),
+                option=SetOption("labels"),
+            )
+        )
+    return raster.squeeze("band", drop=True) if "band" in raster.dims else raster
 
 
 def _open(path: str, *, lazily: bool) -> xr.Dataset:
     if "://" not in path and not Path(path).exists():
-        raise CubeError([f"{path} does not exist"])
+        raise CubeError(Finding("file.missing", "{path} does not exist.", path=path))
     try:
         with warnings.catch_warnings():  # of xarray, that metadata might be consolidated
             warnings.filterwarnings("ignore", ".*consolidated metadata", RuntimeWarning)
@@ -170,7 +173,7 @@ def _open(path: str, *, lazily: bool) -> xr.Dataset:
     except (OSError, ValueError, ImportError) as error:
         if path.lower().endswith(".nc"):
             _require_netcdf(f"reading {path}")
-        raise CubeError([f"{path} cannot be opened by xarray: {error}"]) from error
+        raise CubeError(_unreadable(path, "xarray", error)) from error
     # A CRS that no variable refers to is no band.
     scalars = opened.set_coords([name for name in opened.data_vars if not opened[name].ndim])
     scalars.set_close(opened.close)
@@ -183,6 +186,27 @@ def _require_netcdf(call: str) -> None:
         require("netCDF4", "io", call)
 
 
+def _unreadable(path: str | Path, reader: str, error: Exception) -> Finding:
+    return Finding(
+        "file.unreadable",
+        "{path} cannot be opened by {reader}: {error}",
+        path=path,
+        reader=reader,
+        error=error,
+    )
+
+
+def _no_variable(option: SetOption, path: str, dataset: xr.Dataset) -> Finding:
+    return Finding(
+        "file.variable",
+        "{option}: {path} has no variable of this name, but {names}{nor_file}.",
+        option=option,
+        path=path,
+        names=_names(dataset),
+        nor_file="; nor is there such a file" if option.name == "labels" else "",
+    )
+
+
 def _names(dataset: xr.Dataset) -> list[str]:
     return [str(name) for name in dataset.data_vars]
 
@@ -191,13 +215,21 @@ def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArra
     names = _names(dataset)
     if variable is not None:
         if variable not in names:
-            raise CubeError([f"{path} has no variable {variable!r}, but {names}"])
+            raise CubeError(_no_variable(SetOption("variable", variable), path, dataset))
         return dataset[variable]
     stacked = [n for n in names if dataset[n].ndim > _STACKED or "band" in dataset[n].dims]
     if len(names) == 1 or len(stacked) == 1:
         return dataset[(stacked or names)[0]]
     if len(stacked) > 1:
-        raise CubeError([f"{path} has several cubes, {stacked}: choose one with --variable"])
+        raise CubeError(
+            Finding(
+                "file.several",
+                "{path} has several cubes, {names}; choose one: {0}.",
+                SetOption("variable", stacked[0]),
+                path=path,
+                names=stacked,
+            )
+        )
     return dataset
 
 
@@ -248,7 +280,13 @@ def output_format(path: str) -> str:
     if suffix not in FORMATS:
         *most, last = FORMATS
         raise OptionError(
-            f"{path!r} does not say its format: end it in {', '.join(most)} or {last}"
+            Finding(
+                "output.format",
+                "{path!r} does not say its format; end it in {most} or {last}.",
+                path=path,
+                most=", ".join(most),
+                last=last,
+            )
         )
     return FORMATS[suffix]
 
@@ -262,10 +300,15 @@ def require_apart(target: str, *sources: str) -> None:
         Where it is the same file or store, or one around it.
     """
     place = Path(target).resolve()
-    for source in filter(None, sources):
-        found = Path(source).resolve()
-        if place == found or place in found.parents:
-            raise OptionError(f"{target} is what is read: give OUT a name of its own")
+    for source in (Path(source).resolve() for source in sources if source):
+        if place == source or place in source.parents:
+            raise OptionError(
+                Finding(
+                    "output.is-input",
+                    "{target} is what is read; give OUT a name of its own.",
+                    target=target,
+                )
+            )
 
 
 def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[str, Any]) -> None:
@@ -336,20 +379,48 @@ def _check_target(
 ) -> None:
     """Find out that a file can be written, before anything is computed for it."""
     if kind == "geotiff" and pooled:
-        raise OptionError("a GeoTIFF holds maps: vectors go to .nc, .zarr or .parquet")
+        raise OptionError(
+            Finding("output.kind", "a GeoTIFF holds maps; vectors go to .nc, .zarr or .parquet.")
+        )
     if kind == "parquet" and not vectors:
-        raise OptionError("a .parquet holds vectors of geometries: say which, with --geometry")
+        raise OptionError(
+            Finding(
+                "output.kind",
+                "a .parquet holds vectors of geometries; say which, with {0}.",
+                SetOption("geometry"),
+            )
+        )
     if kind == "parquet":
         require("pyarrow", "vector", ".parquet")
     if kind == "netcdf" and dtype == "float16":
-        raise OptionError("NetCDF knows no float16: write float32, or a .zarr")
+        raise OptionError(
+            Finding(
+                "output.dtype",
+                "NetCDF has no float16; write {0}, or a .zarr.",
+                SetOption("dtype", "float32"),
+            )
+        )
     if kind == "netcdf":
         _require_netcdf("writing .nc")
     check_folder(target)
     if not target.exists():
         return
     if not overwrite:
-        raise OptionError(f"{target} exists: --overwrite replaces it")
+        raise OptionError(
+            Finding(
+                "output.exists",
+                "{target} exists; {0} replaces it.",
+                SetOption("overwrite", True),
+                target=target,
+            )
+        )
     store = any((target / name).exists() for name in ROOTS)
     if target.is_dir() and not (kind == "zarr" and store):
-        raise OptionError(f"{target} is a folder and no Zarr store: --overwrite does not delete it")
+        raise OptionError(
+            Finding(
+                "output.foreign",
+                "{target} is a folder and no Zarr store; {option} does not delete it.",
+                option=SetOption("overwrite", True),
+                target=target,
+            )
+        )

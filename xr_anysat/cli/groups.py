@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 
 __all__ = [
     "CubeOptions",
@@ -114,7 +115,13 @@ def _pairs(texts: Iterable[str]) -> Iterable[tuple[str, str | int]]:
     for text in texts:
         name, equals, label = text.partition("=")
         if not (name and equals and label):
-            raise OptionError(f"--band {text!r} is not of the form B2=my_blue")
+            raise OptionError(
+                Finding(
+                    "bands.pair",
+                    "{given} is not of the form B2=my_blue.",
+                    given=SetOption("band", text),
+                )
+            )
         yield name, int(label) if label.isdecimal() else label
 
 
@@ -246,5 +253,12 @@ class StorageOptions(PackingOptions):
         """Options of `to_zarr` that were given."""
         asked = self.packed() | ({} if self.regions is None else {"regions": self.regions})
         if asked and kind != "zarr":
-            raise OptionError(f"--{next(iter(asked))} goes with a .zarr, not with {target}")
+            raise OptionError(
+                Finding(
+                    "output.zarr-only",
+                    "{option} goes with a .zarr, not with {target}.",
+                    option=SetOption(next(iter(asked))),
+                    target=target,
+                )
+            )
         return asked

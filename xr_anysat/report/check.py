@@ -1,6 +1,5 @@
-"""What is understood of a cube, every fault and every doubt, before anything is computed."""
+"""What is understood of a cube, and every fault and doubt, before anything is computed."""
 
-import inspect
 import math
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,14 +14,14 @@ from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
 from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
 from xr_anysat.cube.spec import Examination, as_dataarray, declared_missing, examine
-from xr_anysat.embed import embed
 from xr_anysat.errors import AnySatError, CubeError
-from xr_anysat.findings import Finding
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.formatting import bytes_text
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
+from xr_anysat.job.options import Options
+from xr_anysat.sensors.record import match_bands
 from xr_anysat.sensors.registry import DEFAULT
-from xr_anysat.sensors.sentinel2 import BANDS, match_bands
 
 from .check_report import Check
 from .metadata_checks import date_doubts, offset_doubts, value_doubts
@@ -36,7 +35,14 @@ _MANY_BLOCKS = 2000
 _SMALL_BLOCK = 2**18
 """Bytes: less than what a read from object storage brings in the time it takes to begin."""
 
-_LATER = "sample=True: values are looked at once the faults are mended"
+_NOT_SAMPLED = Finding(
+    "check.not-sampled",
+    "{option}: values are looked at once the faults are repaired.",
+    severity="advice",
+    option=SetOption("sample", True),
+)
+
+_CHUNKS = 'chunks={"x": 1024, "y": 1024}'
 
 _MANY_USES = 64
 """Chunks at work that a block of the cube goes into."""
@@ -45,9 +51,9 @@ _MANY_USES = 64
 def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
     """Say what is understood of a cube, and everything that is wrong or doubtful about it.
 
-    Raises nothing for a cube that `embed` would refuse: its faults are told in the words that
-    `embed` would raise them with, all at once, beside whatever could be understood. Reads no
-    pixels without `sample`; never loads weights, and does not change the cube.
+    Raises nothing for a cube that `embed` would refuse: gives what `embed` would raise, all at
+    once, beside whatever could be understood. Reads no pixels without `sample`; never loads
+    weights, and does not change the cube.
 
     Parameters
     ----------
@@ -63,8 +69,8 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     Returns
     -------
     Check
-        Text when printed, HTML in a notebook; ``ok``, ``faults``, ``doubts``, ``bands``, ``crs``,
-        ``gsd``, ``dates`` and others for programs.
+        Text when printed, HTML in a notebook; ``ok``, ``findings``, ``bands``, ``crs``, ``gsd``,
+        ``dates`` and others for programs.
 
     Raises
     ------
@@ -78,27 +84,26 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     >>> report = cube.anysat.check()
     >>> report.ok, report.gsd, len(report.dates)
     (True, 10, 6)
-    >>> cube.isel(band=slice(1, None)).anysat.check().faults[0].split(";")[0][:31]
-    "bands ['B2'] were not found amo"
+    >>> report = cube.isel(time=[0, 0, 1, 2]).anysat.check()
+    >>> [(finding.code, finding.severity) for finding in report.findings]
+    [('dates.repeated', 'doubt'), ('cost.statistics', 'advice')]
     """
-    bound = inspect.signature(embed).bind(cube, mode, **options)
-    bound.apply_defaults()
-    asked = bound.arguments
+    asked = options_of(mode, options)
     source, cube = cube, metadata_only(cube)
     try:
-        array, known = as_dataarray(cube, DEFAULT, asked["bands"])
+        array, known = as_dataarray(cube, DEFAULT, asked.bands)
     except CubeError as error:
-        return Check(faults=error.faults, sizes={}, bands={})
-    found = examine(array, DEFAULT, bands=asked["bands"], dates=asked["dates"], faults=known)
-    faults, doubts = list(map(str, found.faults)), list(map(str, found.notes))
-    given = asked["bands"] if isinstance(asked["bands"], Mapping) else {}
+        return Check(findings=error.findings, sizes={}, bands={})
+    found = examine(array, DEFAULT, bands=asked.bands, dates=asked.dates, faults=known)
+    faults, doubts = list(found.faults), list(found.notes)
+    given = asked.bands if isinstance(asked.bands, Mapping) else {}
     labels = _labels(cube, array, found, given)
     bands = _chosen(labels, found, given)
     stacked = any(source is not array for source in labels.values())
     sources = [labels[label] for label in bands.values()] if stacked and bands else [array]
     job, made, summary = None, None, None
     if not faults:
-        job = _make(cube, mode, options, faults)
+        job = _make(cube, asked, faults)
     if job is not None:
         doubts += job.findings
         made = plan_of(job)
@@ -107,20 +112,18 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
     nodata = declared_missing(array)
     doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
-    how = asked["normalize"] if isinstance(asked["normalize"], str) else "stats"
-    masked = asked["mask"] is not None
+    how = asked.normalize if isinstance(asked.normalize, str) else "stats"
+    masked = asked.mask is not None
     masked |= summary is not None  # then fill values are looked for
     doubts += value_doubts(array, sources, nodata, masked=masked, normalize=how)
     darkest = None if summary is None else _by_date(summary, len(found.moments))
     scale = "" if summary is None else summary.scale
     doubts += offset_doubts(array, sources, found.moments, how, darkest, scale)
-    doubts += [] if summary is None else summary.doubts
+    doubts += [] if summary is None else summary.findings
+    unseen = sample and summary is None
+    advice = (_NOT_SAMPLED,) if unseen else _advice(array, made, shape["nbytes"])
     return Check(
-        faults=tuple(faults),
-        doubts=tuple(dict.fromkeys(doubts)),
-        advice=(_LATER,)
-        if sample and summary is None
-        else tuple(_advice(array, made, shape["nbytes"])),
+        findings=tuple(dict.fromkeys([*faults, *doubts, *advice])),
         **shape,
         in_memory=array.chunks is None and not is_on_disk(source),
         bands=bands,
@@ -129,35 +132,33 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         dates=tuple(np.datetime_as_string(found.moments, unit="s").tolist()),
         nodata=nodata,
         plan=made,
-        recutting=_recutting(array, made) if asked["input_prep"] == "tile" else None,
+        recutting=_recutting(array, made) if asked.input_prep == "tile" else None,
         sample=summary,
     )
 
 
-def _make(cube: Cube, mode: str, options: dict[str, Any], faults: list[Finding]) -> EmbedJob | None:
+def _make(cube: Cube, options: Options, faults: list[Finding]) -> EmbedJob | None:
     """Make the job as `embed` would; what that raises is a fault."""
     try:
-        return make_job(cube, options_of(mode, options))
+        return make_job(cube, options)
     except AnySatError as error:
         faults += error.findings
         return None
 
 
 def _summarize(
-    cube: Cube, job: EmbedJob, found: Examination, asked: dict[str, Any], faults: list[Finding]
+    cube: Cube, job: EmbedJob, found: Examination, asked: Options, faults: list[Finding]
 ) -> ValueSummary | None:
     """Look at some values, unless that is a fault; those of a file are read window by window."""
     if is_on_disk(cube) and found.grid is not None:
         pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
-    known = understand(cube, bands=asked["bands"], dates=asked["dates"], mask=asked["mask"])
+    known = understand(cube, bands=asked.bands, dates=asked.dates, mask=asked.mask)
     try:
-        summary = summarize_values(known, job.reference.normalization)
+        return summarize_values(known, job.reference.normalization)
     except CubeError as error:
         faults += error.findings
         return None
-    faults += summary.faults
-    return summary
 
 
 def _by_date(summary: ValueSummary, count: int) -> list[float]:
@@ -172,7 +173,7 @@ def _labels(
     """Labels of all bands, each with the array whose attributes speak of it."""
     if isinstance(cube, xr.Dataset):
         names = variable_labels(cube, given)
-        if any(match_bands(names).values()) or set(given.values()) & set(names):
+        if any(match_bands(DEFAULT, names).values()) or set(given.values()) & set(names):
             return {label: cube[name] for label, name in names.items()}
     labels = [] if found.band_dim is None else band_labels(array, found.band_dim)
     return dict.fromkeys(labels, array)
@@ -182,11 +183,13 @@ def _chosen(
     labels: Collection[Hashable], found: Examination, given: Mapping[str, Hashable]
 ) -> dict[str, Hashable]:
     """Match labels with bands, also where others were not found."""
-    if len(found.band_labels) == len(BANDS):
-        return dict(zip(BANDS, found.band_labels, strict=True))
-    matches = match_bands(label for label in labels if label not in given.values())
+    if len(found.band_labels) == len(DEFAULT.bands):
+        return dict(zip(DEFAULT.band_names, found.band_labels, strict=True))
+    matches = match_bands(DEFAULT, (label for label in labels if label not in given.values()))
     known = {band: label for band, label in given.items() if label in labels}
-    return {b: known.get(b, *matches[b][:1]) for b in BANDS if b in known or matches[b]}
+    return {
+        b: known.get(b, *matches[b][:1]) for b in DEFAULT.band_names if b in known or matches[b]
+    }
 
 
 def _shape(array: xr.DataArray, found: Examination, bands: int, stacked: bool) -> dict[str, Any]:
@@ -243,26 +246,34 @@ def _code(crs: pyproj.CRS) -> str:
     return ":".join(authority) if authority else "no code"
 
 
-def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[str]:
+def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Finding]:
     """Say what would make it cheaper: what the plan knows, and what the chunks cost."""
     if made is None:
         return
-    yield from made.advice
+    yield from made.findings
     if array.chunks is None:
         return
     blocks = math.prod(map(len, array.chunks))
     if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
-        yield (
-            f"the cube comes in {blocks:,} blocks of {bytes_text(nbytes / blocks)}, each of which "
-            'is read by itself; load it in larger ones: chunks={"x": 1024, "y": 1024}'
+        yield Finding(
+            "cost.small-blocks",
+            "the cube comes in {blocks:,} blocks of {size}, each of which is read by itself; load "
+            "it in larger ones: {0}.",
+            SetOption("chunk", 1024, python=_CHUNKS),
+            severity="advice",
+            blocks=blocks,
+            size=bytes_text(nbytes / blocks),
         )
     uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
     if uses > _MANY_USES:
-        largest = " x ".join(str(max(sizes)) for sizes in made.chunks_in)
-        yield (
-            f"a block of the cube ({largest} px) goes into up to {uses:,} chunks at work, and any "
-            'part of the result reads all of it; load it in smaller ones: chunks={"x": 1024, '
-            '"y": 1024}'
+        yield Finding(
+            "cost.large-blocks",
+            "a block of the cube ({size} px) goes into up to {uses:,} chunks at work, and any part "
+            "of the result reads all of it; load it in smaller ones: {0}.",
+            Call(_CHUNKS),
+            severity="advice",
+            size=" x ".join(str(max(sizes)) for sizes in made.chunks_in),
+            uses=uses,
         )
 
 

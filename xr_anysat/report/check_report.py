@@ -1,23 +1,25 @@
-"""What `check` says: numbers for programs, text and HTML for people."""
+"""What `check` gives: numbers and findings for programs, text and HTML for people."""
 
 import base64
 import io
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
+from xr_anysat.errors import Words
+from xr_anysat.findings import Finding, Severity
 from xr_anysat.formatting import (
     bytes_text,
     count_text,
-    html_list,
+    html_findings,
     html_table,
-    text_list,
+    text_findings,
     text_table,
 )
-from xr_anysat.sensors.sentinel2 import BANDS, band_of
+from xr_anysat.sensors.record import band_of
+from xr_anysat.sensors.registry import DEFAULT
 
 from .plan import Plan
 from .value_checks import ValueSummary
@@ -25,8 +27,11 @@ from .value_checks import ValueSummary
 __all__ = ["Check"]
 
 _FROM_PLAN = ("chunks of the cube", "chunks at work", "reads of the cube", "result", "memory")
-_SHOWN = 8
-"""Bands that are not used, of which so many are named."""
+_FAULTS: tuple[Severity, ...] = ("error",)
+_DOUBTS: tuple[Severity, ...] = ("warning", "doubt")
+
+_MOST_UNUSED = 8
+"""Maximum number of unused bands listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +42,9 @@ class Check:
 
     Parameters
     ----------
-    faults
-        What `embed` would raise, each with the call that mends it.
-    doubts
-        What `embed` would not refuse, but a careful user would want to know.
-    advice
-        What would make embedding cheaper.
+    findings
+        What is wrong or doubtful, and what would make embedding cheaper: in words in `faults`,
+        `doubts` and `advice`.
     sizes, dtype, nbytes
         Of the cube, the bands that are not used left out of the bytes.
     blocks
@@ -79,9 +81,7 @@ class Check:
         What some of the values show, where asked for.
     """
 
-    faults: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
+    findings: tuple[Finding, ...]
     sizes: dict[str, int]
     dtype: str = ""
     nbytes: int = 0
@@ -106,7 +106,25 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether `embed` would take the cube; there may be doubts."""
-        return not self.faults
+        return not self._of(*_FAULTS)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What `embed` would raise, each with what repairs it."""
+        return tuple(map(str, self._of(*_FAULTS)))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What `embed` accepts, but a careful user would want to know."""
+        return tuple(map(str, self._of(*_DOUBTS)))
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What would make embedding cheaper."""
+        return tuple(map(str, self._of("advice")))
+
+    def _of(self, *severities: Severity) -> list[Finding]:
+        return [f for severity in severities for f in self.findings if f.severity == severity]
 
     def rows(self) -> list[tuple[str, str]]:
         """Names and values, as they are printed."""
@@ -137,26 +155,36 @@ class Check:
             rows += list(_summary_rows(self.sample, len(self.dates)))
         return rows
 
-    def __repr__(self) -> str:
-        lines = [f"<xr_anysat.Check: {self._verdict()}>"]
-        lines += text_list(self.faults, "fault:")
-        lines += text_list(self.doubts, "doubt:")
-        lines += text_table(self.rows())
-        lines += text_list(self.advice)
+    def render(self, words: Words | None = None) -> str:
+        """Give the report as text.
+
+        Parameters
+        ----------
+        words
+            As in `Finding.render`.
+        """
+        lines = [
+            f"<xr_anysat.Check: {self._verdict()}>",
+            *text_findings(self._of(*_FAULTS, *_DOUBTS), words),
+            *text_table(self.rows()),
+            *text_findings(self._of("advice"), words),
+        ]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return self.render()
+
     def _repr_html_(self) -> str:
-        marked = [("Fault", text) for text in self.faults] + [("Doubt", t) for t in self.doubts]
-        texts = "".join(f"<li><b>{kind}:</b> {escape(text)}</li>" for kind, text in marked)
-        first = f"<ul>{texts}</ul>" if texts else ""
-        title = f"xr_anysat check: {self._verdict()}"
+        findings = html_findings(self._of(*_FAULTS, *_DOUBTS))
+        table = html_table(f"xr_anysat check: {self._verdict()}", self.rows())
+        advice = html_findings(self._of("advice"))
         pictures = "".join(map(_picture_html, self.sample.pictures if self.sample else ()))
-        return f"{first}{html_table(title, self.rows())}{html_list(self.advice)}{pictures}"
+        return f"{findings}{table}{advice}{pictures}"
 
     def _verdict(self) -> str:
-        faults, doubts = len(self.faults), len(self.doubts)
-        found = count_text(faults, "fault") if faults else "ready to embed"
-        return f"{found}, {count_text(doubts, 'doubt')}" if doubts else found
+        faults, doubts = len(self._of(*_FAULTS)), len(self._of(*_DOUBTS))
+        verdict = count_text(faults, "fault") if faults else "ready to embed"
+        return f"{verdict}, {count_text(doubts, 'doubt')}" if doubts else verdict
 
 
 def _cube_text(check: Check) -> str:
@@ -171,16 +199,19 @@ def _cube_text(check: Check) -> str:
 
 
 def _bands_text(check: Check) -> str:
-    plain = all(band_of(label) == band for band, label in check.bands.items() if _numbered(label))
+    plain = all(
+        band_of(DEFAULT, label) == band for band, label in check.bands.items() if _numbered(label)
+    )
     same = plain and all(_numbered(label) for label in check.bands.values())
     names = [
         str(label) if same else f"{band} = {label}" for band, label in check.bands.items()
     ]  # by number, or by number and name
-    found = "all ten" if len(names) == len(BANDS) else f"{len(names)} of {len(BANDS)}"
+    count = len(DEFAULT.bands)
+    found = f"all {count}" if len(names) == count else f"{len(names)} of {count}"
     text = f"{found}: {', '.join(names)}" if names else found
     if check.unused:
-        more = ", ..." if len(check.unused) > _SHOWN else ""
-        text += f"; not used: {', '.join(map(str, check.unused[:_SHOWN]))}{more}"
+        more = ", ..." if len(check.unused) > _MOST_UNUSED else ""
+        text += f"; not used: {', '.join(map(str, check.unused[:_MOST_UNUSED]))}{more}"
     return text
 
 

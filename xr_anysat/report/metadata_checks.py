@@ -1,6 +1,6 @@
-"""What is doubtful about a cube, as far as its metadata say: dates, missing values, scale, offset.
+"""What is doubtful about a cube by its metadata: dates, missing values, scale, offset.
 
-Each doubt is a text that says what was found, why it matters, and the call that mends it.
+Each doubt says what was found, why it matters, and what repairs it.
 """
 
 import re
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
+from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.sensors.registry import DEFAULT
 
 __all__ = ["date_doubts", "offset_doubts", "value_doubts"]
 
@@ -35,7 +36,6 @@ LONG_GAP = np.timedelta64(90, "D")
 _BASELINES = ("s2:processing_baseline", "processing_baseline", "processing:version")
 _APPLIED = "earthsearch:boa_offset_applied"
 _BASELINE = re.compile(r"\d\d?\.\d\d")
-_WHEN_MIXED = "the same ground has different values before and after"
 
 
 def repeated_days(moments: Moments, longitude: float | None) -> dict[str, int]:
@@ -47,7 +47,7 @@ def repeated_days(moments: Moments, longitude: float | None) -> dict[str, int]:
 
 def date_doubts(
     moments: Moments, longitude: float | None, now: np.datetime64 | None = None
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     """Doubts about dates.
 
     Parameters
@@ -63,45 +63,68 @@ def date_doubts(
         return  # a fault
     repeated = repeated_days(moments, longitude)
     if repeated:
-        yield (
-            f"there are several images of one day, each of which counts as a date of its own: "
-            f"{_some_days(repeated)}. Where they are parts of one overpass, load them as one: "
-            'odc.stac.load(..., groupby="solar_day"), which xr_anysat.load_s2 does by itself.'
+        yield Finding(
+            "dates.repeated",
+            "there are several images of one day, and each counts as a date of its own: {days}. "
+            "Where they are parts of one overpass, load them as one: {0}. xr_anysat.load_s2 does "
+            "so by itself.",
+            Call('odc.stac.load(..., groupby="solar_day")'),
+            severity="doubt",
+            days=_some_days(repeated),
         )
     now = np.datetime64("now") if now is None else now
     early = moments < FIRST_IMAGE
     late = moments > now + np.timedelta64(1, "D")
-    for strange, what in (
+    for implausible, when in (
         (early, f"before {FIRST_IMAGE}, when the first Sentinel-2 was launched"),
         (late, "in the future"),
     ):
-        if strange.any():
-            yield (
-                f"{int(strange.sum())} of {len(moments)} dates are {what} "
-                f"({moments[strange][0].astype('M8[D]')}, for example); AnySat reads the day of "
-                'the year from them. Give the right ones: dates=["2021-04-03", ...].'
+        if implausible.any():
+            yield Finding(
+                "dates.implausible",
+                "{count} of {dates} dates are {when} ({example}, for example); AnySat reads the "
+                "day of the year from them. Give the right ones: {0}.",
+                SetOption("dates", ["2021-04-03", ...]),
+                severity="doubt",
+                count=int(implausible.sum()),
+                dates=len(moments),
+                when=when,
+                example=moments[implausible][0].astype("M8[D]"),
             )
     firsts = (moments == moments.astype("M8[M]")).all()
     if firsts and len(moments) > 2:
-        yield (
-            "every date is the first of a month at midnight: labels of composites rather than days "
-            "of images? AnySat reads the day of the year; the middle of the month is nearer to it: "
-            'dates=cube.indexes["time"] + pd.Timedelta(days=14).'
+        yield Finding(
+            "dates.month-starts",
+            "every date is the first of a month at midnight. If these are labels of composites "
+            "rather than days of images, give the middle of the month, which is closer to the day "
+            "of the year that AnySat reads: {0}.",
+            SetOption(
+                "dates",
+                python='dates=cube.indexes["time"] + pd.Timedelta(days=14)',
+                command="{}, once for each image",
+            ),
+            severity="doubt",
         )
     ordered = np.sort(moments)
     gaps = np.diff(ordered)
     if len(gaps) > 2 and gaps.max() > LONG_GAP and gaps.max() > 5 * np.median(gaps):
         place = int(gaps.argmax())
         first, last = ordered[place : place + 2].astype("M8[D]")
-        days = (last - first).astype(int)
-        yield (
-            f"there is no image for {days} days, from {first} to {last}, while the "
-            "others follow one another closely; was all of the search loaded?"
+        yield Finding(
+            "dates.gap",
+            "there is no image for {days} days, from {first} to {last}, while the others follow "
+            "one another closely; was all of the search loaded?",
+            severity="doubt",
+            days=(last - first).astype(int),
+            first=first,
+            last=last,
         )
     if len(moments) == 1:
-        yield (
+        yield Finding(
+            "dates.single",
             "the cube has one date; AnySat was pretrained on time series, and tells crops and "
-            "trees by their seasons. Load a longer period."
+            "trees apart by their seasons. Load a longer period.",
+            severity="doubt",
         )
 
 
@@ -112,7 +135,7 @@ def value_doubts(
     *,
     masked: bool,
     normalize: str,
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     """Doubts about what the values mean.
 
     Parameters
@@ -131,31 +154,46 @@ def value_doubts(
     whole = array.dtype.kind in "iu"
     if whole and not nodata and not masked:
         stacked = len(sources) > 1
-        call = "cube.where(cube != 0)" if stacked else "cube.rio.write_nodata(0)"
-        yield (
-            f"the values are {array.dtype} and the cube declares none of them missing, so that a "
-            "fill value would be taken for ground. If there is one (0 in the products of ESA), "
-            f"declare it: {call}."
+        yield Finding(
+            "missing.undeclared",
+            "the values are {dtype} and the cube declares none of them missing, so that a fill "
+            "value would be taken for ground. If there is one (0 in the products of ESA), declare "
+            "it: {0}.",
+            _declare(0, "cube.where(cube != 0)" if stacked else "cube.rio.write_nodata(0)"),
+            severity="doubt",
+            dtype=array.dtype,
         )
     limits = np.iinfo(array.dtype) if whole else None
     beyond = [f"{n:g}" for n in nodata if limits and not limits.min <= n <= limits.max]
     if beyond and len(beyond) == len(nodata):
-        yield (
-            f"the cube declares {', '.join(beyond)} as missing, which {array.dtype} cannot hold: "
-            "which value stands for missing here? Declare it: cube.rio.write_nodata(0)."
+        yield Finding(
+            "missing.out-of-range",
+            "the cube declares {values} as missing, which {dtype} cannot hold; which value stands "
+            "for missing here? Declare it: {0}.",
+            _declare(0, "cube.rio.write_nodata(0)"),
+            severity="doubt",
+            values=", ".join(beyond),
+            dtype=array.dtype,
         )
     if array.dtype == np.uint8:
-        yield (
-            "the values are uint8, 255 at the most, while DN go beyond 10000: a picture made for "
-            "looking at? Load the bands themselves."
+        yield Finding(
+            "scale.picture",
+            "the values are uint8, at most 255, while DN go beyond 10000. If this is a picture "
+            "made for looking at, load the bands themselves.",
+            severity="doubt",
         )
     applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}
-    scaled = [factor for factor, _ in applied if factor <= 10 / DN_PER_REFLECTANCE]
+    scaled = [factor for factor, _ in applied if factor <= 10 / DEFAULT.dn_per_reflectance]
     if array.dtype.kind == "f" and scaled and normalize in ("treesatai", "reflectance"):
-        yield (
-            f"the values were multiplied by {scaled[0]:g} when they were read, which makes them "
-            f"reflectance, but normalize={normalize!r} is for DN. Open the file with "
-            f"mask_and_scale=False, or give cube * {DN_PER_REFLECTANCE}."
+        yield Finding(
+            "scale.rescaled",
+            "the values were multiplied by {factor:g} when they were read, which makes them "
+            "reflectance, but {option} is for DN. Open the file with {0}, or embed {1}.",
+            Call("mask_and_scale=False"),
+            Call(f"cube * {DEFAULT.dn_per_reflectance}"),
+            severity="doubt",
+            factor=scaled[0],
+            option=SetOption("normalize", normalize),
         )
 
 
@@ -166,7 +204,7 @@ def offset_doubts(
     normalize: str,
     darkest: Sequence[float] | None = None,
     scale: str = "",
-) -> Iterator[str]:
+) -> Iterator[Finding]:
     """Doubts whether 1000 DN too many are in the values.
 
     Where all dates have them and each band is normalised by its own statistics, they fall out.
@@ -187,14 +225,19 @@ def offset_doubts(
         return  # a fault; or load_s2 has removed it
     own = normalize in ("zscore", "tile_zscore")
     seen = np.full(len(moments), np.nan) if darkest is None else np.asarray(darkest)
-    floor = OFFSET_DN / (DN_PER_REFLECTANCE if scale == "reflectance" else 1)
+    floor = OFFSET_DN / (DEFAULT.dn_per_reflectance if scale == "reflectance" else 1)
     high = seen > 0.95 * floor
     scalings = [_scaling(source.attrs) for source in sources]
     stated = [offset / factor for factor, offset in scalings if offset and factor]
     if stated and not own:
-        yield (
-            f"the cube states an offset that was not applied ({stated[0]:g} in units of its "
-            f"values), and normalize={normalize!r} takes them as they are: cube + ({stated[0]:g})."
+        yield Finding(
+            "offset.stated",
+            "the cube states an offset that was not applied ({offset:g} in units of its values), "
+            "and {option} takes them as they are. Apply it: {0}.",
+            Call(f"cube + ({stated[0]:g})"),
+            severity="doubt",
+            offset=stated[0],
+            option=SetOption("normalize", normalize),
         )
         return
     raised = _raised_by_baseline(array, len(moments))
@@ -205,40 +248,62 @@ def offset_doubts(
         looked = raised & ~np.isnan(seen)
         if looked.any() and not high[looked].all():
             return  # values below 1000: it was removed
-        yield _raised_text(raised, known=known, seen=bool(looked.any()), normalize=normalize)
+        yield _raised(raised, known=known, seen=bool(looked.any()), normalize=normalize)
         return
     looked = ~np.isnan(seen)
     if not own and not known and looked.any() and high[looked].all():
-        yield (
-            "98 % of the values of every band and date are above 1000 DN, as they are where the "
-            "1000 DN that processing baselines 04.00 and later add were not removed (or where all "
-            f"is bright: desert, snow, clouds), and normalize={normalize!r} is for DN without "
-            'them. Load with xr_anysat.load_s2, or give cube.astype("float32") - 1000.'
+        yield Finding(
+            "offset.high-values",
+            "98 % of the values of every band and date are above 1000 DN. Either all is bright "
+            "(desert, snow, clouds), or the 1000 DN that processing baselines 04.00 and later add "
+            "were not removed, and {option} is for DN without them. Load with {0}, or embed {1}.",
+            Call("xr_anysat.load_s2"),
+            Call('cube.astype("float32") - 1000'),
+            severity="doubt",
+            option=SetOption("normalize", normalize),
         )
 
 
-def _raised_text(raised: Any, *, known: bool, seen: bool, normalize: str) -> str:
-    number = f"{int(raised.sum())} of {len(raised)} dates"
-    if known:
-        what = (
-            f"{number} are of processing baseline 04.00 or later, whose DN are 1000 higher, and "
-            "nothing in the cube says that these were removed"
-        )
-    else:
-        what = (
-            f"{number} are from {OFFSET_BEGAN} or later, when the DN of products became 1000 "
-            "higher (processing baseline 04.00), and nothing in the cube says whether these were "
-            "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not)"
-        )
+def _raised(raised: Any, *, known: bool, seen: bool, normalize: str) -> Finding:
+    remedy = "{0} removes them; or subtract 1000 from those dates."
     if raised.all():
-        what += f"; normalize={normalize!r} takes the values as they are"
+        effect = "{option} takes the values as they are"
     else:
-        what += f"; where they were not, {_WHEN_MIXED}"
+        effect = "where they were not, the same ground has different values before and after"
     if seen:
-        what += ". In the sample 98 % of the values of these dates are above 1000 in every band"
-    elif not known:
-        what += ". check(sample=True) looks at some values"
-    return f"{what}. xr_anysat.load_s2 removes them; or subtract 1000 from those dates."
+        effect += ". In the sample 98 % of the values of these dates are above 1000 in every band"
+    data: dict[str, Any] = {
+        "count": int(raised.sum()),
+        "dates": len(raised),
+        "option": SetOption("normalize", normalize),
+    }
+    if known:
+        return Finding(
+            "offset.not-removed",
+            "{count} of {dates} dates are of processing baseline 04.00 or later, whose DN are 1000 "
+            "higher, and nothing in the cube says that these were removed; "
+            f"{effect}. {remedy}",
+            Call("xr_anysat.load_s2"),
+            severity="doubt",
+            **data,
+        )
+    return Finding(
+        "offset.unknown",
+        "{count} of {dates} dates are from {day} or later, when the DN of products became 1000 "
+        "higher (processing baseline 04.00), and nothing in the cube says whether these were "
+        "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not); "
+        f"{effect}. {'' if seen else '{1} looks at some values. '}{remedy}",
+        Call("xr_anysat.load_s2"),
+        SetOption("sample", True, python="check(sample=True)"),
+        severity="doubt",
+        day=OFFSET_BEGAN,
+        **data,
+    )
+
+
+def _declare(number: float, python: str) -> SetOption:
+    """Declare a value as missing."""
+    return SetOption("nodata", number, python=python)
 
 
 def _raised_by_baseline(array: xr.DataArray, count: int) -> npt.NDArray[np.bool_] | None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,16 +11,17 @@ import numpy as np
 
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.metadata_only import metadata_only
-from xr_anysat.errors import warn
+from xr_anysat.errors import Words, warn
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.formatting import (
     amount_text,
     bytes_text,
     count_text,
     duration_text,
-    html_list,
+    html_findings,
     html_table,
     sizes_text,
-    text_list,
+    text_findings,
     text_table,
 )
 from xr_anysat.job.job import EmbedJob
@@ -85,8 +87,8 @@ class Plan:
         takes no more, because blocks are computed in full first.
     seconds
         Estimate of the worker's arithmetic, without reading and writing; None unless calibrated.
-    advice
-        What would make it cheaper.
+    findings
+        What would make it cheaper: in words in `advice`.
     """
 
     mode: str
@@ -106,7 +108,12 @@ class Plan:
     threads: int
     memory: int
     seconds: float | None
-    advice: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What would make it cheaper."""
+        return tuple(map(str, self.findings))
 
     @property
     def flops(self) -> int:
@@ -140,14 +147,23 @@ class Plan:
             )
         return rows
 
-    def __repr__(self) -> str:
+    def render(self, words: Words | None = None) -> str:
+        """Give the plan as text.
+
+        Parameters
+        ----------
+        words
+            As in `Finding.render`.
+        """
         lines = [f"<xr_anysat.Plan, mode {self.mode!r}>", *text_table(self.rows())]
-        lines += text_list(self.advice)
-        return "\n".join(lines)
+        return "\n".join([*lines, *text_findings(self.findings, words)])
+
+    def __repr__(self) -> str:
+        return self.render()
 
     def _repr_html_(self) -> str:
         table = html_table(f"xr_anysat plan, mode {self.mode}", self.rows())
-        return table + html_list(self.advice)
+        return table + html_findings(self.findings)
 
 
 def plan(
@@ -229,9 +245,9 @@ def plan_of(
         threads=count,
         memory=estimate_memory(job if packing is None else packing.computing(job), count),
         seconds=estimate_seconds(job, work) if calibrate else None,
-        advice=(),
+        findings=(),
     )
-    return replace(made, advice=tuple(_advice(made, job)))
+    return replace(made, findings=tuple(_advice(made, job)))
 
 
 def _result(job: EmbedJob) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]:
@@ -254,50 +270,83 @@ def _stored(job: EmbedJob, packing: Packing) -> tuple[dict[str, int], tuple[tupl
     return dict(zip((packing.dim, "y", "x"), grid.shape, strict=True)), grid.sizes
 
 
-def _advice(made: Plan, job: EmbedJob) -> list[str]:
-    found = []
+def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
     if made.reads > 1:
-        found.append(
+        yield Finding(
+            "cost.statistics",
             "the cube is read twice for its z-scores; to read it once, and a part of it alone, "
-            "give statistics: normalize=cube.anysat.band_stats().compute()"
+            "give statistics: {0}.",
+            SetOption(
+                "normalize",
+                python="normalize=cube.anysat.band_stats().compute()",
+                command="{} stats.nc, a file that "
+                'cube.anysat.band_stats().to_netcdf("stats.nc") writes in Python',
+            ),
+            severity="advice",
         )
     blocks = math.prod(len(sizes) for sizes in job.cube.values.chunks)
     if job.lazy and _misaligned(made):
         unit = job.reference.pixels.patch
-        found.append(
+        yield Finding(
+            "cost.chunk-edges",
             "the edges of the cube's chunks are not edges of chunks at work, so that neighbours "
-            f"read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
-            f"{64 * unit if unit < 16 else 16 * unit}"
+            "read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
+            "{example}.",
+            severity="advice",
+            unit=unit,
+            example=64 * unit if unit < 16 else 16 * unit,
         )
     if job.lazy and blocks > _MANY_BLOCKS:
-        found.append(
-            f"the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
-            "dates or bands in a block, or embed it region by region"
+        yield Finding(
+            "cost.blocks",
+            "the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
+            "dates or bands in a block, or embed it region by region.",
+            severity="advice",
+            blocks=blocks,
         )
     tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
     if tile_share > 0.5 and job.layout.rows.axis.overlapping:
-        found.append(
-            f"tiles take {tile_share:.0%} of the arithmetic; a smaller overlap= or tile_size= "
-            "makes them fewer or cheaper"
+        yield Finding(
+            "cost.tiles",
+            "tiles take {share:.0%} of the arithmetic; a smaller {overlap} or {tile_size} makes "
+            "them fewer or cheaper.",
+            severity="advice",
+            share=tile_share,
+            overlap=SetOption("overlap"),
+            tile_size=SetOption("tile_size"),
         )
     if made.sampled > _MUCH_SAMPLED * made.patches:
-        found.append(
-            f"a sample of {made.sampled / made.patches:.0%} of the map is embedded beforehand for "
-            "the numbers of quantize= and reduce=; those of another map save it: "
-            "quantize=xr_anysat.open_quantization(store), reduce=xr_anysat.open_reduction(store)"
+        yield Finding(
+            "cost.packing-sample",
+            "a sample of {share:.0%} of the map is embedded beforehand for the numbers of "
+            "{quantize} and {reduce}; those of another map save it: {0}, {1}.",
+            Call("quantize=xr_anysat.open_quantization(store)"),
+            Call("reduce=xr_anysat.open_reduction(store)"),
+            severity="advice",
+            share=made.sampled / made.patches,
+            quantize=SetOption("quantize"),
+            reduce=SetOption("reduce"),
         )
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
-        found.append(
-            f'the result has {bytes_text(made.nbytes)}; dtype="float16" halves it, '
-            'to_zarr(quantize="int8") divides it by four, and mode="patch" by the pixels of a patch'
+        yield Finding(
+            "cost.result-size",
+            "the result has {size}; {0} halves it, {1} divides it by four, and {2} by the pixels "
+            "of a patch.",
+            SetOption("dtype", "float16"),
+            SetOption("quantize", "int8", python='to_zarr(quantize="int8")'),
+            SetOption("mode", "patch"),
+            severity="advice",
+            size=bytes_text(made.nbytes),
         )
-    here = _physical_memory()
-    if here is not None and made.memory > 0.8 * here:
-        found.append(
-            f"a worker may need more than this machine's {bytes_text(here)}; give it fewer threads "
-            "or load the cube in smaller chunks"
+    available = _physical_memory()
+    if available is not None and made.memory > 0.8 * available:
+        yield Finding(
+            "cost.memory",
+            "a worker may need more than this machine's {available}; give it fewer threads, or "
+            "load the cube in smaller chunks.",
+            severity="advice",
+            available=bytes_text(available),
         )
-    return found
 
 
 def _misaligned(made: Plan) -> bool:

@@ -1,8 +1,9 @@
-"""What some of a cube's values show: numpy in, numbers, remarks and pictures out."""
+"""What some of a cube's values show: numpy in, numbers, findings and pictures out."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -13,9 +14,9 @@ from xr_anysat.compute.normalize import check_scale
 from xr_anysat.cube.canonical import CanonicalCube
 from xr_anysat.cube.true_colour import colour_positions, lower_quartile, stretched
 from xr_anysat.errors import ScaleError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.job.normalization import Normalization
-from xr_anysat.sensors.registry import DEFAULT
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.sensors.record import Sensor
 
 from .sampling import Windows, read_windows
 
@@ -61,10 +62,9 @@ class ValueSummary:
         2 % quantile of the darkest band, by date; NaN where nothing is valid.
     scale
         "DN", "reflectance", or "" where that cannot be told.
-    faults
-        What `embed` would raise once it sees these values.
-    doubts
-        What no Sentinel-2 image shows.
+    findings
+        Errors that `embed` would raise once it sees these values, and doubts: what no Sentinel-2
+        image shows.
     pictures
         (rows, columns, 3) uint8 of each window: true colour as by `quicklook`, north up,
         each stretched on its own; black where nothing is valid.
@@ -79,8 +79,7 @@ class ValueSummary:
     never: float
     darkest: tuple[float, ...]
     scale: str
-    faults: tuple[str, ...]
-    doubts: tuple[str, ...]
+    findings: tuple[Finding, ...]
     pictures: tuple[npt.NDArray[np.uint8], ...] = field(repr=False, compare=False)
 
     @property
@@ -107,20 +106,20 @@ def summarize_values(cube: CanonicalCube, how: Normalization | None) -> ValueSum
     read = read_windows(cube)
     values = np.concatenate([v.reshape(*v.shape[:2], -1) for v in read.values], axis=2)
     valid = np.concatenate([v.reshape(len(v), -1) for v in read.valid], axis=1)
-    quantiles = np.array([_quantiles(values[:, band][valid]) for band in range(len(BANDS))])
+    sensor, count = cube.spec.sensor, values.shape[1]
+    quantiles = np.array([_quantiles(values[:, band][valid]) for band in range(count)])
     return ValueSummary(
         windows=read.places,
         dates=read.dates,
         blocks=read.blocks,
         nbytes=read.nbytes,
-        quantiles=dict(zip(BANDS, map(tuple, quantiles.tolist()), strict=True)),
+        quantiles=dict(zip(sensor.band_names, map(tuple, quantiles.tolist()), strict=True)),
         missing=tuple((1 - valid.mean(axis=1)).tolist()),
         never=float(1 - valid.any(axis=0).mean()),
         darkest=tuple(_darkest(values, valid)),
         scale=_scale(quantiles[:, -1], values.dtype),
-        faults=tuple(_scale_faults(read, how)),
-        doubts=tuple(_doubts(values, valid, quantiles)),
-        pictures=tuple(map(_picture, read.values, read.valid)),
+        findings=(*_scale_errors(read, how), *_doubts(sensor, values, valid, quantiles)),
+        pictures=tuple(map(partial(_picture, sensor), read.values, read.valid)),
     )
 
 
@@ -132,8 +131,8 @@ def _quantiles(values: Array) -> Array:
 
 def _darkest(values: Array, valid: Array) -> Iterator[float]:
     """2 % quantile of each date in its darkest band."""
-    for date, there in zip(values, valid, strict=True):
-        seen = date[:, there]
+    for date, known in zip(values, valid, strict=True):
+        seen = date[:, known]
         yield float(np.quantile(seen, QUANTILES[0], axis=1).min()) if seen.size else math.nan
 
 
@@ -146,82 +145,109 @@ def _scale(bright: Array, dtype: np.dtype[Any]) -> str:
     return "reflectance" if dtype.kind == "f" and 0 < bright.max() <= 2 else ""
 
 
-def _scale_faults(read: Windows, how: Normalization | None) -> Iterator[str]:
-    """Say what `embed` will raise, the first such error alone."""
+def _scale_errors(read: Windows, how: Normalization | None) -> tuple[Finding, ...]:
+    """Give what `embed` will raise, for the first window of which it will."""
     if how is None or (how.kind == "stats" and how.mean is None):  # statistics to be computed
-        return
+        return ()
     for values, valid in zip(read.values, read.valid, strict=True):
         try:
             check_scale(values, valid, how)
         except ScaleError as error:
-            yield str(error)
-            return
+            return error.findings
+    return ()
 
 
-def _picture(values: Array, valid: Array) -> npt.NDArray[np.uint8]:
+def _picture(sensor: Sensor, values: Array, valid: Array) -> npt.NDArray[np.uint8]:
     """Lower quartile of the valid dates, in true colour."""
-    image = stretched(lower_quartile(values[:, colour_positions(DEFAULT)], valid), *STRETCH)
+    image = stretched(lower_quartile(values[:, colour_positions(sensor)], valid), *STRETCH)
     return np.rint(255 * np.nan_to_num(np.moveaxis(image, 0, -1))).astype(np.uint8)
 
 
-def _doubts(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+def _doubts(sensor: Sensor, values: Array, valid: Array, quantiles: Array) -> Iterator[Finding]:
     if not valid.any():
-        yield (
-            "every value that was looked at is missing; look at mask=, at the declared missing "
-            "value, and at the area and dates of the search."
+        yield Finding(
+            "missing.all",
+            "every value that was looked at is missing; look at {option}, at the declared missing "
+            "value, and at the area and dates of the search.",
+            severity="doubt",
+            option=SetOption("mask"),
         )
         return
     same = (values == values[:, :1]).all(axis=1) & valid
     yield from _fill_values(values, same)
     yield from _cut_off(values, valid & ~same, quantiles)
     if valid.sum() >= ENOUGH:
-        yield from _dull_bands(values, valid, quantiles)
+        yield from _dull_bands(sensor.band_names, values, valid, quantiles)
 
 
-def _dull_bands(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+def _dull_bands(
+    names: Sequence[str], values: Array, valid: Array, quantiles: Array
+) -> Iterator[Finding]:
     """Find bands without any spread, and bands that are one and the same."""
-    flat = [band for band, numbers in zip(BANDS, quantiles, strict=True) if np.ptp(numbers) == 0]
+    flat = [band for band, numbers in zip(names, quantiles, strict=True) if np.ptp(numbers) == 0]
     if flat:
-        yield (
-            f"bands {flat} have one value from their 2 % to their 98 % quantile; look whether they "
-            "were read: cube.max()."
+        yield Finding(
+            "bands.constant",
+            "bands {bands} have one value from their 2 % to their 98 % quantile; look whether they "
+            "were read: {0}.",
+            Call("cube.max()"),
+            severity="doubt",
+            bands=flat,
         )
     step = max(1, values.shape[2] // _COMPARED)
-    few, there = values[:, :, ::step].swapaxes(0, 1), valid[:, ::step]
-    spread = [n for n, band in enumerate(BANDS) if band not in flat and there.any()]
-    for one, other in combinations(spread, 2):
-        if np.array_equal(few[one][there], few[other][there]):
-            yield (
-                f"bands {BANDS[one]} and {BANDS[other]} hold the same values; is one of them named "
-                f'wrongly? Say which is which: bands={{"{BANDS[other]}": ...}}.'
+    few, known = values[:, :, ::step].swapaxes(0, 1), valid[:, ::step]
+    varied = [n for n, band in enumerate(names) if band not in flat and known.any()]
+    for one, other in combinations(varied, 2):
+        if np.array_equal(few[one][known], few[other][known]):
+            yield Finding(
+                "bands.identical",
+                "bands {one} and {other} hold the same values; is one of them named wrongly? Say "
+                "which is which: {0}.",
+                SetOption("bands", {names[other]: ...}),
+                severity="doubt",
+                one=names[one],
+                other=names[other],
             )
 
 
-def _fill_values(values: Array, same: Array) -> Iterator[str]:
+def _fill_values(values: Array, same: Array) -> Iterator[Finding]:
     """Find values that stand in all ten bands at once, and are not declared missing."""
     numbers, counts = np.unique(values[:, 0][same], return_counts=True)
     for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
         if count > NOTABLE * same.size:
-            yield (
-                f"{count / same.size:.1%} of the sampled pixel-dates are {number:g} in all ten "
-                "bands and are not declared missing; if they are, give "
-                f"cube.where(cube != {number:g})."
+            yield Finding(
+                "missing.fill-value",
+                "{share:.1%} of the sampled pixel-dates are {number:g} in all ten bands and are "
+                "not declared missing; if this is a fill value, declare it: {0}.",
+                SetOption("nodata", number, python=f"cube.where(cube != {number:g})"),
+                severity="doubt",
+                share=count / same.size,
+                number=number,
             )
 
 
-def _cut_off(values: Array, valid: Array, quantiles: Array) -> Iterator[str]:
+def _cut_off(values: Array, valid: Array, quantiles: Array) -> Iterator[Finding]:
     """Find whole numbers that a conversion has cut off."""
     if values.dtype.kind not in "iu":
         return
     largest, bright = np.iinfo(values.dtype).max, float(quantiles[:, -1].max())
     share = float((values == largest).any(axis=1)[valid].mean()) if valid.any() else 0.0
     if share > NOTABLE:
-        yield (
-            f"{share:.1%} of the sampled pixel-dates have a band at {largest}, the largest number "
-            f"that {values.dtype} holds: cut off by a conversion? Convert to a wider dtype."
+        yield Finding(
+            "scale.clipped",
+            "{share:.1%} of the sampled pixel-dates have a band at {largest}, the largest number "
+            "that {dtype} holds. If a conversion cut them off, convert to a wider dtype.",
+            severity="doubt",
+            share=share,
+            largest=largest,
+            dtype=values.dtype,
         )
     if bright <= 2:
-        yield (
-            f"98 % of the values are whole numbers up to {bright:g}: reflectance that was rounded "
-            'away? Multiply before converting it: (cube * 10000).astype("uint16").'
+        yield Finding(
+            "scale.rounded",
+            "98 % of the values are whole numbers up to {bright:g}. If reflectance was rounded "
+            "away, multiply before converting it: {0}.",
+            Call('(cube * 10000).astype("uint16")'),
+            severity="doubt",
+            bright=bright,
         )
