@@ -1,13 +1,16 @@
-"""Reports as text and as HTML: sizes, amounts and times in words, and tables of them."""
+"""Reports as text and as HTML: names, sizes, amounts and times in words, and tables of them."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
 
+import pyproj
+
 __all__ = [
     "amount_text",
     "bytes_text",
     "count_text",
+    "crs_name",
     "duration_text",
     "html_list",
     "html_table",
@@ -102,3 +105,11 @@ def sizes_text(sizes: Sequence[int]) -> str:
         return f"{len(sizes)} of up to {max(sizes)}"
     text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)
     return f"({text})" if len(runs) > 1 else text
+
+
+def crs_name(crs: pyproj.CRS | None) -> str:
+    """Code of a CRS, or its name where it has no code."""
+    if crs is None:
+        return "no CRS"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.name)
