@@ -1,4 +1,4 @@
-"""Files that appear when they are complete."""
+"""Files that appear only when they are complete."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,48 +6,58 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import StoreError
+from .findings import Finding
 
 __all__ = ["atomic_replace", "check_folder", "check_target"]
 
 
 def check_folder(path: Path) -> Path:
-    """Give the absolute path of what can be made, as far as that can be known before.
+    """Make a path absolute, and check that something can be made there.
 
     Raises
     ------
     StoreError
-        Where its folder is not there.
+        If its folder does not exist.
     """
     target = path.absolute()
     if not target.parent.is_dir():
-        raise StoreError(f"{target.parent} is no folder; make it first.")
+        text = "{folder} is not a folder; make it first."
+        raise StoreError(Finding("target.no-folder", text, folder=target.parent))
     return target
 
 
 def check_target(path: Path) -> Path:
-    """Give the absolute path of a file that can be written, as far as that can be known before.
+    """Make a path absolute, and check that a file can be written there.
 
     Raises
     ------
     StoreError
-        Where its folder is not there, or it is a folder itself.
+        If its folder does not exist, or the path is a folder itself.
     """
     target = check_folder(path)
     if target.is_dir():
-        raise StoreError(f"{target} is a folder; give the name of a file in it.")
+        text = "{path} is a folder; give the name of a file in it."
+        raise StoreError(Finding("target.is-folder", text, path=target))
     return target
 
 
 @contextmanager
 def atomic_replace(path: Path, *, store: bool = False) -> Iterator[Path]:
-    """Give a place in a folder beside a file; what was written there takes the file's place.
+    """Yield a temporary path beside `path`; the file written there replaces `path` at the end.
 
-    With `store`, an earlier Zarr store gives way, too.
+    If the block raises, `path` stays as it was.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    store
+        Whether it is a Zarr store, that is, a folder; an earlier one is replaced too.
     """
     target = check_folder(path) if store else check_target(path)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        fresh = Path(folder, target.name)
-        yield fresh
-        if target.is_dir():  # no rename replaces a folder that holds something
+        temporary = Path(folder, target.name)
+        yield temporary
+        if target.is_dir():  # a rename cannot replace a folder that is not empty
             target.rename(Path(folder, "earlier"))
-        fresh.replace(target)
+        temporary.replace(target)

@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
 
+import pyproj
+
 from .errors import Words
 from .findings import Finding
 
@@ -11,6 +13,7 @@ __all__ = [
     "amount_text",
     "bytes_text",
     "count_text",
+    "crs_name",
     "duration_text",
     "html_findings",
     "html_table",
@@ -121,3 +124,11 @@ def sizes_text(sizes: Sequence[int]) -> str:
         return f"{len(sizes)} of up to {max(sizes)}"
     text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)
     return f"({text})" if len(runs) > 1 else text
+
+
+def crs_name(crs: pyproj.CRS | None) -> str:
+    """Code of a CRS, or its name where it has no code."""
+    if crs is None:
+        return "no CRS"
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.name)

@@ -15,6 +15,7 @@ from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
 from xr_anysat.findings import Call, Finding
+from xr_anysat.formatting import crs_name
 from xr_anysat.sensors.record import PixelRule
 
 from .corners import CORNERS, at_corners
@@ -442,11 +443,3 @@ def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: float) -> list[Find
             gsd=gsd,
         )
     ]
-
-
-def crs_name(crs: pyproj.CRS | None) -> str:
-    """Code of a CRS, or else its name."""
-    if crs is None:
-        return "no CRS"
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else str(crs.name)

@@ -1,4 +1,4 @@
-"""Geometries as users have them: brought to the cube's CRS, with what they bring along."""
+"""Geometries that users give: brought to the cube's CRS, their index and columns kept."""
 
 import os
 from collections.abc import Hashable, Iterable, Iterator
@@ -14,25 +14,29 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError, warn
+from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.formatting import crs_name
 
 __all__ = ["Geometries", "as_geometries"]
 
 Array = npt.NDArray[Any]
 
 TAKEN = ("geometry", "feature", "part", "spatial_ref", "embedding", "first_date", "last_date")
-"""Names in a result that columns cannot have."""
+"""Names that a result uses already, so that columns need another one."""
 
 NUMBERS = ("integer", "floating", "mixed-integer-float")
-"""What pandas calls objects that are all numbers."""
+"""Kinds of object columns, by pandas' names, that hold numbers only."""
 
 LONGEST_EDGE = 1000.0
-"""Metres: longer edges get more points before they are brought to another CRS. A parallel as long
-bends by L^2 / 8 R * tan(latitude): 3 cm from a straight line at a latitude of 60 degrees."""
+"""Metres. Longer edges get more points before they are brought to another CRS. A parallel of this
+length L bends by L^2 / 8 R * tan(latitude): 3 cm from a straight line at 60 degrees north."""
 
 EARTH_RADIUS = 6_371_000.0
 """Metres, mean (IUGG)."""
+
+MAX_LISTED = 10
+"""Geometries that a message lists at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,55 +50,62 @@ class Geometries:
 def as_geometries(
     geometry: Any, geobox: GeoBox, crs: Any = None, outside: str = "raise"
 ) -> Geometries:
-    """Understand shapely geometries, or what geopandas holds them in.
+    """Understand shapely geometries, alone or in a list, an array, or an object of geopandas.
 
     Parameters
     ----------
     geometry
-        A shapely geometry, some of them, a GeoSeries or a GeoDataFrame.
+        A shapely geometry, several of them, a GeoSeries or a GeoDataFrame.
     geobox
         The cube's grid.
     crs
-        CRS of geometries that bring none: the cube's by default.
+        CRS of geometries that have none of their own. Default: the cube's.
     outside
-        "raise", or "nan" to let pass those that do not touch the cube.
+        What to do with geometries that do not touch the cube: "raise", or "nan" to accept them.
 
     Raises
     ------
     OptionError
-        For anything else, for a CRS that is none or another than the geometries', for invalid
-        geometries, and for those that do not touch the cube.
+        For anything else, for `crs` that is not a CRS or contradicts that of the geometries, for
+        invalid geometries, and for geometries that do not touch the cube.
     """
     if isinstance(geometry, str | os.PathLike):
-        raise OptionError(
-            f"geometry={str(geometry)!r} is a text; read a file of geometries with "
-            "geopandas.read_file(path), well-known text with shapely.from_wkt(text)."
-        )
-    shapes, own, coords = _unpacked(geometry)
+        raise OptionError(Finding(
+            "geometry.text",
+            "{given} is text; read a file of geometries with {0}, well-known text with {1}.",
+            Call("geopandas.read_file(path)"), Call("shapely.from_wkt(text)"),
+            given=SetOption("geometry", str(geometry)),
+        ))  # fmt: skip
+    shapes, own, coords = _unpack(geometry)
     wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
     if wrong or not shapes:
-        raise OptionError(
-            f"geometry= holds {wrong[:3] or 'nothing'}; give shapely geometries, a GeoSeries or a "
-            "GeoDataFrame (without missing ones: frame[frame.geometry.notna()])."
-        )
+        raise OptionError(Finding(
+            "geometry.type",
+            "{option} holds {types}; give shapely geometries, a GeoSeries or a GeoDataFrame, "
+            "without missing ones: {0}.",
+            Call("frame[frame.geometry.notna()]"), option=SetOption("geometry"),
+            types=wrong[:MAX_LISTED] or "nothing",
+        ))  # fmt: skip
     target = CRS.from_user_input(str(geobox.crs))
-    points = np.empty(len(shapes), dtype=object)
-    points[:] = shapes
-    points = _brought(points, _source(own, crs), target)
-    crossed = np.flatnonzero(~shapely.is_valid(points)).tolist()
-    if crossed:
-        raise OptionError(
-            f"geometries at positions {crossed[:10]} are not valid "
-            f"({shapely.is_valid_reason(points[crossed[0]])}); repair them with make_valid(), of "
-            "shapely as of geopandas."
-        )
-    _check_place(points, shapely.box(*geobox.extent.boundingbox), target, outside)
-    return Geometries(shapes=tuple(points), coords={"geometry": ("geometry", points), **coords})
+    array = np.empty(len(shapes), dtype=object)
+    array[:] = shapes
+    array = _reproject(array, _source_crs(own, crs), target)
+    invalid = np.flatnonzero(~shapely.is_valid(array)).tolist()
+    if invalid:
+        raise OptionError(Finding(
+            "geometry.invalid",
+            "geometries at positions {positions} are not valid ({reason}); repair them with "
+            "{0} of geopandas or shapely.",
+            Call("make_valid()"), positions=invalid[:MAX_LISTED],
+            reason=shapely.is_valid_reason(array[invalid[0]]),
+        ))  # fmt: skip
+    _check_place(array, shapely.box(*geobox.extent.boundingbox), target, outside)
+    return Geometries(shapes=tuple(array), coords={"geometry": ("geometry", array), **coords})
 
 
-def _unpacked(geometry: Any) -> tuple[list[Any], CRS | None, dict[Hashable, Any]]:
-    """Shapes, the CRS that they bring, and the coordinates."""
-    if isinstance(geometry, xr.DataArray):  # the coordinate of an earlier result
+def _unpack(geometry: Any) -> tuple[list[Any], CRS | None, dict[Hashable, Any]]:
+    """Separate shapes, the CRS that they come with, and their index and columns."""
+    if isinstance(geometry, xr.DataArray):  # the coordinate `geometry` of an earlier result
         geometry = geometry.values
     series = getattr(geometry, "geometry", None)
     if series is not None and hasattr(series, "to_crs"):
@@ -104,31 +115,36 @@ def _unpacked(geometry: Any) -> tuple[list[Any], CRS | None, dict[Hashable, Any]
     return list(geometry), getattr(geometry, "crs", None), {}
 
 
-def _source(own: CRS | None, crs: Any) -> CRS | None:
-    """CRS of the geometries, None where it is the cube's."""
+def _source_crs(own: CRS | None, crs: Any) -> CRS | None:
+    """CRS of the geometries; None means the cube's."""
     if crs is None:
         return own
     try:
         given = CRS.from_user_input(crs)
     except CRSError as error:
-        raise OptionError(
-            f"geometry_crs={crs!r} is not a CRS ({error}); give one as pyproj knows it: "
-            'geometry_crs="EPSG:4326".'
-        ) from None
+        raise OptionError(Finding(
+            "geometry.crs",
+            "{given} is not a CRS ({reason}); give one that pyproj knows, such as {0}.",
+            SetOption("geometry_crs", "EPSG:4326"), given=SetOption("geometry_crs", crs),
+            reason=str(error),
+        )) from None  # fmt: skip
     if own is not None and not own.equals(given, ignore_axis_order=True):
-        raise OptionError(
-            f"geometry_crs={crs_name(given)}, but the geometries say that they are in "
-            f"{crs_name(own)}; leave out geometry_crs= where they are right, and correct them with "
-            "set_crs(..., allow_override=True) where they are not."
-        )
+        raise OptionError(Finding(
+            "geometry.crs-conflict",
+            "{given}, but the geometries declare {own}; leave out {option} if that is right, "
+            "and correct it with {0} if not.",
+            Call("set_crs(..., allow_override=True)"),
+            given=SetOption("geometry_crs", crs_name(given)), own=crs_name(own),
+            option=SetOption("geometry_crs"),
+        ))  # fmt: skip
     return given
 
 
-def _brought(shapes: Array, source: CRS | None, target: CRS) -> Array:
-    """Bring shapes to another CRS, their edges straight in the one that they come in."""
+def _reproject(shapes: Array, source: CRS | None, target: CRS) -> Array:
+    """Bring shapes to another CRS. Edges are straight lines in the CRS that they come from."""
     if source is None or source.equals(target, ignore_axis_order=True):
         return shapes
-    factor = source.axis_info[0].unit_conversion_factor  # metres, or radians
+    factor = source.axis_info[0].unit_conversion_factor  # to metres, or to radians
     longest = LONGEST_EDGE / (factor * (EARTH_RADIUS if source.is_geographic else 1))
     transformer = Transformer.from_crs(source, target, always_xy=True)
 
@@ -136,66 +152,80 @@ def _brought(shapes: Array, source: CRS | None, target: CRS) -> Array:
         return np.stack(transformer.transform(*points.T), axis=1)
 
     moved = shapely.transform(shapely.segmentize(shapes, longest), move)
-    far = [n for n, s in enumerate(moved) if not np.isfinite(shapely.get_coordinates(s)).all()]
-    if far:
-        raise OptionError(
-            f"geometries at positions {far[:10]} in {crs_name(source)} have points that "
-            f"{crs_name(target)} cannot hold; is that their CRS? If so, cut them to the cube's "
-            "surroundings with shapely.clip_by_rect first."
-        )
+    beyond = [n for n, s in enumerate(moved) if not np.isfinite(shapely.get_coordinates(s)).all()]
+    if beyond:
+        raise OptionError(Finding(
+            "geometry.crs-range",
+            "geometries at positions {positions} have points in {source} that cannot be "
+            "expressed in {target}; is {source} their CRS? If so, cut them to the "
+            "surroundings of the cube first, with {0}.",
+            Call("shapely.clip_by_rect(...)"), positions=beyond[:MAX_LISTED],
+            source=crs_name(source), target=crs_name(target),
+        ))  # fmt: skip
     return moved
 
 
 def _check_place(shapes: Array, footprint: shapely.Geometry, crs: CRS, outside: str) -> None:
-    found = np.flatnonzero(~shapely.intersects(shapes, footprint)).tolist()
-    place = f"{[round(value, 2) for value in footprint.bounds]} in {crs_name(crs)}"
-    if found and outside == "raise":
-        empty = " (empty)" if shapes[found[0]].is_empty else ""
-        raise OptionError(
-            f"geometries at positions {found[:10]}{empty} do not touch the cube, which covers "
-            f"{place}; give geometries in that CRS, a GeoSeries with a CRS, or theirs as in "
-            'geometry_crs="EPSG:4326"; leave out those outside, or let them be NaN with '
-            'outside="nan".'
-        )
-    if len(found) == len(shapes):
-        warn(f"none of the geometries touches the cube, which covers {place}: all vectors are NaN.")
+    away = np.flatnonzero(~shapely.intersects(shapes, footprint)).tolist()
+    bounds, name = [round(value, 2) for value in footprint.bounds], crs_name(crs)
+    if away and outside == "raise":
+        raise OptionError(Finding(
+            "geometry.outside",
+            "geometries at positions {positions}{empty} do not touch the cube, which covers "
+            "{bounds} in {crs}; give geometries in that CRS, a GeoSeries with a CRS, or their "
+            "CRS as in {0}. Leave out those outside, or get NaN for them with {1}.",
+            SetOption("geometry_crs", "EPSG:4326"), SetOption("outside", "nan"),
+            positions=away[:MAX_LISTED], empty=" (empty)" if shapes[away[0]].is_empty else "",
+            bounds=bounds, crs=name,
+        ))  # fmt: skip
+    if len(away) == len(shapes):
+        warn(Finding(
+            "geometry.all-outside",
+            "none of the geometries touches the cube, which covers {bounds} in {crs}: all "
+            "vectors are NaN.",
+            severity="warning", bounds=bounds, crs=name,
+        ))  # fmt: skip
 
 
 def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
     """Index and columns, as coordinates along `geometry`."""
     index, taken = frame.index, set(TAKEN)
-    plain = "index" if index.nlevels == 1 else "index_{}"
-    pairs = [
-        (str(name if name is not None else plain.format(level)), index.get_level_values(level))
+    unnamed = "index" if index.nlevels == 1 else "index_{}"
+    parts = [
+        ("index", unnamed.format(level) if name is None else name, index.get_level_values(level))
         for level, name in enumerate(index.names)
     ]
-    kinds = ["index"] * len(pairs)
-    for name in frame.columns if hasattr(frame, "columns") else []:
-        column = frame[name]
-        if name == series.name:
+    for name in getattr(frame, "columns", ()):
+        if name != series.name:
+            parts.append(("column", name, frame[name]))
+    for kind, label, values in parts:
+        name = free = str(label)
+        if hasattr(values, "to_crs"):
+            warn(Finding(
+                "geometry.other-column",
+                "column {name!r} holds geometries besides those embedded, and is left out.",
+                severity="warning", name=name,
+            ))  # fmt: skip
             continue
-        if hasattr(column, "to_crs"):
-            warn(f"column {name!r} holds geometries besides those embedded; left out.")
-            continue
-        pairs.append((str(name), column))
-        kinds.append("column")
-    for kind, (name, values) in zip(kinds, pairs, strict=True):
-        free = name
         while free in taken:
             free = f"{free}_{kind}"
         if free != name:
-            warn(f"{kind} {name!r} is called {free!r}: the result has a {name!r} already.")
+            warn(Finding(
+                "geometry.renamed-column",
+                "{kind} {name!r} becomes {free!r}: the result has a {name!r} already.",
+                severity="warning", kind=kind, name=name, free=free,
+            ))  # fmt: skip
         taken.add(free)
-        series = pd.Series(values).reset_index(drop=True)
-        yield free, ("geometry", _as_numpy(series, f"{kind} {name!r}"))
+        column = pd.Series(values).reset_index(drop=True)
+        yield free, ("geometry", _as_numpy(column, kind, name))
 
 
-def _as_numpy(values: "pd.Series[Any]", what: str) -> Array:
-    """Values of a type that xarray and files know, missing ones as NaN or NaT."""
+def _as_numpy(values: "pd.Series[Any]", kind: str, name: str) -> Array:
+    """Values of a type that xarray and file formats know, missing ones as NaN or NaT."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
     if values.dtype == object:
-        values = _inferred(values, what)
+        values = _infer_type(values, kind, name)
     dtype: Any = values.dtype
     missing = values.isna()
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -210,16 +240,21 @@ def _as_numpy(values: "pd.Series[Any]", what: str) -> Array:
     return values.to_numpy()
 
 
-def _inferred(values: "pd.Series[Any]", what: str) -> "pd.Series[Any]":
+def _infer_type(values: "pd.Series[Any]", kind: str, name: str) -> "pd.Series[Any]":
     """Give Python objects the type that they have in common."""
-    kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind == "boolean":
+    content = pd.api.types.infer_dtype(values, skipna=True)
+    if content == "boolean":
         return values.astype("boolean")
-    if kind == "date":
+    if content == "date":
         return values.astype("datetime64[s]")
-    if kind in ("decimal", "empty") or (kind in NUMBERS and values.isna().any()):
+    if content in ("decimal", "empty") or (content in NUMBERS and values.isna().any()):
         return values.astype("float64")
-    found = values.infer_objects()
-    if found.dtype == object and kind != "string":
-        warn(f"{what} holds values of several types, or of none that files know; taken as text.")
-    return found
+    typed = values.infer_objects()
+    if typed.dtype == object and content != "string":
+        warn(Finding(
+            "geometry.mixed-column",
+            "{kind} {name!r} holds values of several types, or of one that files cannot hold; it "
+            "is converted to text.",
+            severity="warning", kind=kind, name=name,
+        ))  # fmt: skip
+    return typed
