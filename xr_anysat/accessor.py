@@ -63,30 +63,18 @@ class CubeMethods(_Methods):
     """Methods for a Sentinel-2 cube."""
 
     def embed(
-        self,
-        mode: Mode = "grid",
-        *,
-        patch_size: float | None = None,
-        tile_size: int = 64,
-        overlap: float = 0.5,
-        input_prep: Literal["tile", "resize"] = "tile",
-        image_size: int = 24,
-        frames: int | None = None,
-        period: tuple[Any, Any] | None = None,
+        self, mode: Mode = "grid", *,
+        patch_size: float | None = None, tile_size: int = 64, overlap: float = 0.5,
+        input_prep: Literal["tile", "resize"] = "tile", image_size: int = 24,
+        frames: int | None = None, period: tuple[Any, Any] | None = None,
         frame_date: Literal["middle", "mean"] = "middle",
-        normalize: str | xr.Dataset = "zscore",
-        mask: xr.DataArray | None = None,
-        dates: Any = None,
-        bands: Mapping[str, Hashable] | None = None,
-        pooling: Literal["mean", "max"] = "mean",
-        pool_from: Literal["patch", "tile"] = "patch",
-        geometry: Any = None,
-        geometry_crs: Any = None,
-        outside: Literal["raise", "nan"] = "raise",
-        model: str | Model = "base",
-        dtype: Literal["float32", "float16"] = "float32",
+        normalize: str | xr.Dataset = "zscore", mask: xr.DataArray | None = None,
+        dates: Any = None, bands: Mapping[str, Hashable] | None = None,
+        pooling: Literal["mean", "max"] = "mean", pool_from: Literal["patch", "tile"] = "patch",
+        geometry: Any = None, geometry_crs: Any = None, outside: Literal["raise", "nan"] = "raise",
+        model: str | Model = "base", dtype: Literal["float32", "float16"] = "float32",
         progress: bool | None = None,
-    ) -> xr.DataArray:
+    ) -> xr.DataArray:  # fmt: skip
         """Embed the cube: see :func:`xr_anysat.embed`.
 
         Does not resample, reproject, harmonise or mask clouds; a dask cube is not computed.
@@ -94,39 +82,21 @@ class CubeMethods(_Methods):
         return embed(self._cube(), **_arguments(locals()))
 
     def to_zarr(
-        self,
-        store: Any,
-        mode: Mode = "grid",
-        *,
-        quantize: Quantize | None = None,
-        reduce: Reduce | None = None,
-        resume: bool = True,
-        overwrite: bool = False,
-        retries: int = 2,
-        on_error: Literal["raise", "skip"] = "raise",
-        regions: Regions | None = None,
-        progress: bool | None = None,
-        storage_options: dict[str, Any] | None = None,
-        patch_size: float | None = None,
-        tile_size: int = 64,
-        overlap: float = 0.5,
-        input_prep: Literal["tile", "resize"] = "tile",
-        image_size: int = 24,
-        frames: int | None = None,
-        period: tuple[Any, Any] | None = None,
+        self, store: Any, mode: Mode = "grid", *,
+        quantize: Quantize | None = None, reduce: Reduce | None = None,
+        resume: bool = True, overwrite: bool = False, retries: int = 2,
+        on_error: Literal["raise", "skip"] = "raise", regions: Regions | None = None,
+        progress: bool | None = None, storage_options: dict[str, Any] | None = None,
+        patch_size: float | None = None, tile_size: int = 64, overlap: float = 0.5,
+        input_prep: Literal["tile", "resize"] = "tile", image_size: int = 24,
+        frames: int | None = None, period: tuple[Any, Any] | None = None,
         frame_date: Literal["middle", "mean"] = "middle",
-        normalize: str | xr.Dataset = "zscore",
-        mask: xr.DataArray | None = None,
-        dates: Any = None,
-        bands: Mapping[str, Hashable] | None = None,
-        pooling: Literal["mean", "max"] = "mean",
-        pool_from: Literal["patch", "tile"] = "patch",
-        geometry: Any = None,
-        geometry_crs: Any = None,
-        outside: Literal["raise", "nan"] = "raise",
-        model: str | Model = "base",
-        dtype: Literal["float32", "float16"] = "float32",
-    ) -> StoreReport:
+        normalize: str | xr.Dataset = "zscore", mask: xr.DataArray | None = None,
+        dates: Any = None, bands: Mapping[str, Hashable] | None = None,
+        pooling: Literal["mean", "max"] = "mean", pool_from: Literal["patch", "tile"] = "patch",
+        geometry: Any = None, geometry_crs: Any = None, outside: Literal["raise", "nan"] = "raise",
+        model: str | Model = "base", dtype: Literal["float32", "float16"] = "float32",
+    ) -> StoreReport:  # fmt: skip
         """Embed the cube into a Zarr store, region by region: see :func:`xr_anysat.to_zarr`.
 
         The same call again goes on where an earlier one ended; nothing is deleted unasked.
@@ -134,34 +104,20 @@ class CubeMethods(_Methods):
         return to_zarr(self._cube(), **_arguments(locals()))
 
     def plan(
-        self,
-        mode: str = "grid",
-        *,
-        quantize: Quantize | None = None,
-        reduce: Reduce | None = None,
-        threads: int | None = None,
-        calibrate: bool = False,
-        patch_size: float | None = None,
-        tile_size: int = 64,
-        overlap: float = 0.5,
-        input_prep: Literal["tile", "resize"] = "tile",
-        image_size: int = 24,
-        frames: int | None = None,
-        period: tuple[Any, Any] | None = None,
+        self, mode: str = "grid", *,
+        quantize: Quantize | None = None, reduce: Reduce | None = None,
+        threads: int | None = None, calibrate: bool = False,
+        patch_size: float | None = None, tile_size: int = 64, overlap: float = 0.5,
+        input_prep: Literal["tile", "resize"] = "tile", image_size: int = 24,
+        frames: int | None = None, period: tuple[Any, Any] | None = None,
         frame_date: Literal["middle", "mean"] = "middle",
-        normalize: str | xr.Dataset = "zscore",
-        mask: xr.DataArray | None = None,
-        dates: Any = None,
-        bands: Mapping[str, Hashable] | None = None,
-        pooling: Literal["mean", "max"] = "mean",
-        pool_from: Literal["patch", "tile"] = "patch",
-        geometry: Any = None,
-        geometry_crs: Any = None,
-        outside: Literal["raise", "nan"] = "raise",
-        model: str | Model = "base",
-        dtype: Literal["float32", "float16"] = "float32",
+        normalize: str | xr.Dataset = "zscore", mask: xr.DataArray | None = None,
+        dates: Any = None, bands: Mapping[str, Hashable] | None = None,
+        pooling: Literal["mean", "max"] = "mean", pool_from: Literal["patch", "tile"] = "patch",
+        geometry: Any = None, geometry_crs: Any = None, outside: Literal["raise", "nan"] = "raise",
+        model: str | Model = "base", dtype: Literal["float32", "float16"] = "float32",
         progress: bool | None = None,
-    ) -> Plan:
+    ) -> Plan:  # fmt: skip
         """Say what `embed` will take with the same arguments: see :func:`xr_anysat.plan`.
 
         Reads no pixels, and computes nothing but with ``calibrate=True``.
@@ -169,31 +125,18 @@ class CubeMethods(_Methods):
         return plan(self._cube(), **_arguments(locals()))
 
     def check(
-        self,
-        mode: str = "grid",
-        *,
-        sample: bool = False,
-        patch_size: float | None = None,
-        tile_size: int = 64,
-        overlap: float = 0.5,
-        input_prep: Literal["tile", "resize"] = "tile",
-        image_size: int = 24,
-        frames: int | None = None,
-        period: tuple[Any, Any] | None = None,
+        self, mode: str = "grid", *, sample: bool = False,
+        patch_size: float | None = None, tile_size: int = 64, overlap: float = 0.5,
+        input_prep: Literal["tile", "resize"] = "tile", image_size: int = 24,
+        frames: int | None = None, period: tuple[Any, Any] | None = None,
         frame_date: Literal["middle", "mean"] = "middle",
-        normalize: str | xr.Dataset = "zscore",
-        mask: xr.DataArray | None = None,
-        dates: Any = None,
-        bands: Mapping[str, Hashable] | None = None,
-        pooling: Literal["mean", "max"] = "mean",
-        pool_from: Literal["patch", "tile"] = "patch",
-        geometry: Any = None,
-        geometry_crs: Any = None,
-        outside: Literal["raise", "nan"] = "raise",
-        model: str | Model = "base",
-        dtype: Literal["float32", "float16"] = "float32",
+        normalize: str | xr.Dataset = "zscore", mask: xr.DataArray | None = None,
+        dates: Any = None, bands: Mapping[str, Hashable] | None = None,
+        pooling: Literal["mean", "max"] = "mean", pool_from: Literal["patch", "tile"] = "patch",
+        geometry: Any = None, geometry_crs: Any = None, outside: Literal["raise", "nan"] = "raise",
+        model: str | Model = "base", dtype: Literal["float32", "float16"] = "float32",
         progress: bool | None = None,
-    ) -> Check:
+    ) -> Check:  # fmt: skip
         """Say what is understood, wrong and doubtful: see :func:`xr_anysat.check`.
 
         Reads no pixels but with ``sample=True``; raises nothing for the faults of the cube.
@@ -201,16 +144,11 @@ class CubeMethods(_Methods):
         return check(self._obj, **_arguments(locals()))
 
     def tiles(
-        self,
-        *,
-        patch_size: float | None = None,
-        tile_size: int = 64,
-        overlap: float = 0.5,
-        input_prep: Literal["tile", "resize"] = "tile",
-        image_size: int = 24,
-        bands: Mapping[str, Hashable] | None = None,
-        as_frame: bool | None = None,
-    ) -> Any:
+        self, *,
+        patch_size: float | None = None, tile_size: int = 64, overlap: float = 0.5,
+        input_prep: Literal["tile", "resize"] = "tile", image_size: int = 24,
+        bands: Mapping[str, Hashable] | None = None, as_frame: bool | None = None,
+    ) -> Any:  # fmt: skip
         """Footprints of the tiles that `embed` lays: see :func:`xr_anysat.tiles`.
 
         A GeoDataFrame where geopandas is installed, else a list of polygons; `as_frame` decides.
@@ -218,12 +156,9 @@ class CubeMethods(_Methods):
         return tiles(self._cube(), **_arguments(locals()))
 
     def band_stats(
-        self,
-        *,
-        sample: float | None = None,
-        mask: xr.DataArray | None = None,
+        self, *, sample: float | None = None, mask: xr.DataArray | None = None,
         bands: Mapping[str, Hashable] | None = None,
-    ) -> xr.Dataset:
+    ) -> xr.Dataset:  # fmt: skip
         """Mean and deviation of each band: see :func:`xr_anysat.band_stats`.
 
         Lazy where the cube is.
@@ -231,10 +166,7 @@ class CubeMethods(_Methods):
         return band_stats(self._cube(), sample=sample, mask=mask, bands=bands)
 
     def valid_dates(
-        self,
-        *,
-        mask: xr.DataArray | None = None,
-        bands: Mapping[str, Hashable] | None = None,
+        self, *, mask: xr.DataArray | None = None, bands: Mapping[str, Hashable] | None = None
     ) -> xr.DataArray:
         """Count the valid dates of each pixel, (y, x): see :func:`xr_anysat.valid_dates`.
 
@@ -243,21 +175,14 @@ class CubeMethods(_Methods):
         return valid_dates(self._cube(), mask=mask, bands=bands)
 
     def quicklook(
-        self,
-        *,
-        size: int = 512,
-        most_dates: int = 48,
-        mask: xr.DataArray | None = None,
-        bands: Mapping[str, Hashable] | None = None,
-        clip: tuple[float, float] = (2, 98),
-    ) -> xr.DataArray:
+        self, *, size: int = 512, most_dates: int = 48, mask: xr.DataArray | None = None,
+        bands: Mapping[str, Hashable] | None = None, clip: tuple[float, float] = (2, 98),
+    ) -> xr.DataArray:  # fmt: skip
         """Show a cube in true colour, small: see :func:`xr_anysat.quicklook`.
 
         Lazy where the cube is.
         """
-        return quicklook(
-            self._cube(), size=size, most_dates=most_dates, mask=mask, bands=bands, clip=clip
-        )
+        return quicklook(self._cube(), **_arguments(locals()))
 
     @property
     def gsd(self) -> float:
@@ -285,16 +210,13 @@ class CubeMethods(_Methods):
         if not is_embedding(self._obj):
             cube: Cube = self._obj
             return cube
-        raise CubeError(
-            Finding(
-                "cube.embedding",
-                "the dimensions {dims} are those of an embedding, not of a cube of bands. Its "
-                "methods are {methods}; write it with {0}.",
-                Call("embedding.to_zarr(store)"),
-                dims=list(self._obj.dims),
-                methods=_public(EmbeddingMethods),
-            )
+        text = (
+            "the dimensions {dims} are those of an embedding, not of a cube of bands. Its methods "
+            "are {methods}; write it with {0}."
         )
+        call, dims = Call("embedding.to_zarr(store)"), list(self._obj.dims)
+        methods = _public(EmbeddingMethods)
+        raise CubeError(Finding("cube.embedding", text, call, dims=dims, methods=methods))
 
 
 class EmbeddingMethods(_Methods):
@@ -308,11 +230,9 @@ class EmbeddingMethods(_Methods):
         return pca_fit(self._embedding("pca_fit()"), components)
 
     def pca_rgb(
-        self,
-        components: int = 3,
-        fit: xr.Dataset | None = None,
+        self, components: int = 3, fit: xr.Dataset | None = None,
         clip: tuple[float, float] = (2, 98),
-    ) -> xr.DataArray:
+    ) -> xr.DataArray:  # fmt: skip
         """Show an embedding by its first components: see :func:`xr_anysat.pca_rgb`.
 
         Lazy where the embedding is.
@@ -343,15 +263,10 @@ class EmbeddingMethods(_Methods):
         return cluster(self._embedding("cluster(n)"), n, fit=fit, seed=seed)
 
     def plot(
-        self,
-        cube: Cube | None = None,
-        *,
-        fit: xr.Dataset | None = None,
-        clip: tuple[float, float] = (2, 98),
-        title: str | None = None,
-        caption: str = "",
-        figure: Any = None,
-    ) -> npt.NDArray[Any]:
+        self, cube: Cube | None = None, *,
+        fit: xr.Dataset | None = None, clip: tuple[float, float] = (2, 98),
+        title: str | None = None, caption: str = "", figure: Any = None,
+    ) -> npt.NDArray[Any]:  # fmt: skip
         """Draw an embedding or what was made of it: see :func:`xr_anysat.plot`.
 
         Computes what is lazy.
@@ -359,13 +274,9 @@ class EmbeddingMethods(_Methods):
         return plot(self._obj, **_arguments(locals()))
 
     def explore(
-        self,
-        cube: Cube | None = None,
-        *,
-        size: int = 128,
-        fit: xr.Dataset | None = None,
-        clip: tuple[float, float] = (2, 98),
-    ) -> Explorer:
+        self, cube: Cube | None = None, *,
+        size: int = 128, fit: xr.Dataset | None = None, clip: tuple[float, float] = (2, 98),
+    ) -> Explorer:  # fmt: skip
         """Make an interactive view of an embedding: see :func:`xr_anysat.explore`.
 
         Computes what is lazy.
@@ -373,13 +284,9 @@ class EmbeddingMethods(_Methods):
         return explore(self._embedding("explore()"), cube, size=size, fit=fit, clip=clip)
 
     def to_raster(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        driver: str = "COG",
-        compress: str | None = None,
-        **options: Any,
-    ) -> None:
+        self, path: str | os.PathLike[str], *,
+        driver: str = "COG", compress: str | None = None, **options: Any,
+    ) -> None:  # fmt: skip
         """Write a map as a COG with described bands: see :func:`xr_anysat.to_raster`.
 
         Computes a lazy map; does not reproject.

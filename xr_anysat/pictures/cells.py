@@ -20,13 +20,14 @@ from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
 __all__ = [
+    "PATCH_HALF",
     "as_embedding",
     "cell_dims",
     "check_fit",
-    "feature_coords",
     "fit_on_sample",
     "is_embedding",
     "label_cells",
+    "label_fit",
     "not_an_embedding",
     "project",
 ]
@@ -38,6 +39,9 @@ REDUCED_DIM = "component"
 
 SAMPLE = 10_000
 """Cells that something is fitted on: several times the features of the largest vector."""
+
+PATCH_HALF = Call('embedding.sel(feature=embedding.part == "patch")')
+"""Features of a map of pixels that maps and vectors of other modes have too."""
 
 _SAME = ("model", "weights")
 """Attributes without which two embeddings are not of one space."""
@@ -80,18 +84,22 @@ def not_an_embedding(obj: Any, call: str, methods: Sequence[str] = ()) -> Findin
     about = f" with dimensions {obj.dims}" if isinstance(obj, xr.DataArray) else ""
     if methods and not inside:
         about += f", which has the methods {[*methods]}"
+    text = (
+        "{call} needs an embedding, a DataArray with a dimension {dim!r}, and this is a {kind}"
+        "{about}. {way}: {0}."
+    )
+    way = "Take its variable" if inside else "Embed the cube first"
+    code = f"ds[{inside[0]!r}]" if inside else 'cube.anysat.embed("patch")'
+    repair, kind = Call(f"{code}.anysat.{call}"), type(obj).__name__
     return Finding(
         "embedding.needed",
-        "{call} needs an embedding, a DataArray with a dimension {dim!r}, and this is a {kind}"
-        "{about}. {way}: {0}.",
-        Call(
-            (f"ds[{inside[0]!r}]" if inside else 'cube.anysat.embed("patch")') + f".anysat.{call}"
-        ),
+        text,
+        repair,
         call=call,
         dim=FEATURE_DIM,
-        kind=type(obj).__name__,
+        kind=kind,
         about=about,
-        way="Take its variable" if inside else "Embed the cube first",
+        way=way,
     )
 
 
@@ -209,7 +217,36 @@ def label_cells(
     return result
 
 
-def feature_coords(embedding: xr.DataArray) -> dict[Any, Any]:
+def label_fit(
+    embedding: xr.DataArray,
+    long_name: str,
+    variables: Mapping[str, tuple[Any, Any, str]],
+    coords: Mapping[str, Any],
+) -> xr.Dataset:
+    """Name what was fitted to an embedding, whose attributes are kept.
+
+    Parameters
+    ----------
+    embedding
+        Whose features they are.
+    long_name
+        Of the result.
+    variables
+        Dimensions, values and long name of each.
+    coords
+        Besides those along the features.
+    """
+    return xr.Dataset(
+        {
+            name: (dims, values, {"long_name": text})
+            for name, (dims, values, text) in variables.items()
+        },
+        coords={**coords, **_feature_coords(embedding)},
+        attrs={**embedding.attrs, "long_name": long_name},
+    )
+
+
+def _feature_coords(embedding: xr.DataArray) -> dict[Any, Any]:
     """Coordinates along the features, in one chunk where they are lazy."""
     along = {n: c.variable for n, c in embedding.coords.items() if c.dims == (FEATURE_DIM,)}
     return {
@@ -233,39 +270,37 @@ def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: st
     OptionError
         Where it does not fit.
     """
-    if not isinstance(fit, xr.Dataset) or any(name not in fit for name in needed):
+    again, name = Call(f"embedding.anysat.{call}"), SetOption("fit")
+    if not isinstance(fit, xr.Dataset) or any(each not in fit for each in needed):
         kind = f"a Dataset of {list(fit)}" if isinstance(fit, xr.Dataset) else type(fit).__name__
-        raise OptionError(
-            Finding(
-                "fit.foreign",
-                "{fit} is {kind}; give what {0} returns.",
-                Call(f"embedding.anysat.{call}"),
-                fit=SetOption("fit"),
-                kind=kind,
-            )
-        )
+        text = "{fit} is {kind}; give what {0} returns."
+        raise OptionError(Finding("fit.foreign", text, again, fit=name, kind=kind))
     both = fit, embedding
     pairs: list[tuple[str, list[Any]]]
     pairs = [("the number of features", [each.sizes.get(FEATURE_DIM, 0) for each in both])]
-    for name in (FEATURE_DIM, "part"):
-        labels = [each.coords.get(name) for each in both]
+    for coord in (FEATURE_DIM, "part"):
+        labels = [each.coords.get(coord) for each in both]
         known = [each.values for each in labels if each is not None and each.chunks is None]
-        pairs.append((f"the labels {name!r}", known))
+        pairs.append((f"the labels {coord!r}", known))
     pairs += [(key, [each.attrs.get(key) for each in both]) for key in _SAME]
     for what, values in pairs:
         known = [value for value in values if value is not None]
         if len(known) == 2 and not np.array_equal(*known):
+            text = (
+                "{fit} and the embedding differ in {what}: {one} and {other}. Fit anew, {0}, or "
+                "give both the same features, such as {1}."
+            )
+            one, other = known
             raise OptionError(
                 Finding(
                     "fit.mismatch",
-                    "{fit} and the embedding differ in {what}: {one} and {other}. Fit anew, {0}, "
-                    "or give both the same features, such as {1}.",
-                    Call(f"embedding.anysat.{call}"),
-                    Call('embedding.sel(feature=embedding.part == "patch")'),
-                    fit=SetOption("fit"),
+                    text,
+                    again,
+                    PATCH_HALF,
+                    fit=name,
                     what=what,
-                    one=known[0],
-                    other=known[1],
+                    one=one,
+                    other=other,
                 )
             )
     return fit

@@ -12,10 +12,9 @@ import xarray as xr
 from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.true_colour import COLOURS, POSITIONS, lower_quartile, stretched
 from xr_anysat.cube.values import validity_mask
-from xr_anysat.errors import OptionError
 from xr_anysat.job.options import check_whole
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.results.labels import FEATURE_DIM, label_pixels
+from xr_anysat.results.labels import label_pixels
 
 from .components import check_clip
 
@@ -35,20 +34,20 @@ def quicklook(
 ) -> xr.DataArray:
     """Show a cube in true colour, small.
 
-    Each band is the lower quartile of its dates: clouds are bright, and are left out where they
-    are there on less than three quarters of the dates.
+    Each band is the lower quartile of its dates: clouds are bright, and do not show where less
+    than three quarters of the dates are cloudy.
 
-    Of a large cube every n-th pixel of evenly spaced dates is taken; a lazy cube gives a lazy
-    picture, which reads all chunks of these dates, but keeps little of them.
+    Of a large cube every n-th pixel of evenly spaced dates is used. A lazy cube gives a lazy
+    picture, which reads all chunks of these dates but keeps only these pixels.
 
     Parameters
     ----------
     cube, mask, bands
         As in `embed`. Missing pixel-dates are left out.
     size : int
-        Pixels of the longer side, at the most.
+        Largest number of pixels of the longer side.
     most_dates : int
-        Dates that are used, at the most, evenly spaced.
+        Largest number of dates used, evenly spaced.
     clip : tuple of float
         Percentiles of each band that become 0 and 1.
 
@@ -61,15 +60,10 @@ def quicklook(
     Raises
     ------
     CubeError
-        With every fault of the cube.
+        With every fault of the cube, or for an embedding.
     OptionError
-        For an argument that does not fit, or an embedding.
+        For an argument that does not fit.
     """
-    if FEATURE_DIM in getattr(cube, "dims", ()):
-        raise OptionError(
-            "quicklook() shows a cube in true colour, and this is an embedding; "
-            "embedding.anysat.pca_rgb() and embedding.anysat.plot() show it."
-        )
     size, most_dates = check_whole("size", size), check_whole("most_dates", most_dates)
     low, high = check_clip(clip)
     known = understand(cube, bands=bands, mask=mask, dated=False)
