@@ -69,7 +69,7 @@ def quicklook(
     known = understand(cube, bands=bands, mask=mask, dated=False)
     dates = known.values.shape[0]
     count = min(most_dates, dates)
-    used = np.unique(np.linspace(0, dates - 1, count).round().astype(int))
+    used = np.unique(np.linspace(0, dates - 1, count).round().astype(int)).tolist()
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
     few = known.at_dates(used).window(middle, middle)
@@ -82,11 +82,14 @@ def quicklook(
 
 
 def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.DataArray:
-    pixels = label_pixels(np.broadcast_to(np.float32(0), cube.spec.shape), "true_colour", cube, {})
-    flips = (cube.spec.flip_y, cube.spec.flip_x)
-    rows, columns = (_own_way(middle, *each) for each in zip(cube.spec.shape, flips, strict=True))
+    spec, first, step = cube.spec, middle.start, middle.step
+    pixels = label_pixels(np.broadcast_to(np.float32(0), spec.shape), "true_colour", cube, {})
+    rows, columns = (  # in the order of the user's cube
+        slice((length - 1 - first) % step if flipped else first, None, step)
+        for length, flipped in zip(spec.shape, (spec.flip_y, spec.flip_x), strict=True)
+    )
     grid = pixels.isel(y=rows, x=columns)
-    if middle.step > 1:  # then it is not the transform of these pixels
+    if step > 1:  # the transform is that of the cube's pixels
         grid["spatial_ref"].attrs.pop("GeoTransform", None)
     coords = {"rgb": list(COLOURS), **grid.coords}
     result = xr.DataArray(
@@ -95,16 +98,10 @@ def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.Da
     result.attrs = {
         "long_name": "true colour, each band stretched to 0..1",
         "dates_used": used,
-        "every_nth_pixel": middle.step,
+        "every_nth_pixel": step,
     }
     result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
     return result
-
-
-def _own_way(middle: slice, length: int, flipped: bool) -> slice | list[int]:
-    """Positions north up as positions the way the cube runs."""
-    places = list(range(length))[middle]
-    return [length - 1 - place for place in places][::-1] if flipped else middle
 
 
 def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...]) -> da.Array:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 import xarray as xr
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 from pyproj.exceptions import CRSError
 
 from xr_anysat.errors import OptionError
@@ -126,9 +126,7 @@ def _as_place(target: Any, embedding: xr.DataArray, crs: Any) -> tuple[float, fl
         repair = Call("embedding.rio.write_crs(...)")
         raise OptionError(Finding("target.no-crs", text, repair, crs=SetOption("crs")))
     try:
-        transformer = Transformer.from_crs(
-            CRS.from_user_input(crs), CRS.from_user_input(own), always_xy=True
-        )
+        transformer = Transformer.from_crs(crs, own, always_xy=True)
     except CRSError as error:
         text = "{crs} is not a CRS that pyproj reads: {error}"
         finding = Finding("target.crs", text, crs=SetOption("crs", crs), error=error)
