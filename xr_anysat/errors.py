@@ -17,6 +17,7 @@ __all__ = [
     "AnySatError",
     "AnySatWarning",
     "CubeError",
+    "KeywordError",
     "MissingExtraError",
     "OptionError",
     "ScaleError",
@@ -63,6 +64,10 @@ class AnySatError(Exception):
 
 class OptionError(AnySatError, ValueError):
     """An argument is not one that the call accepts."""
+
+
+class KeywordError(AnySatError, TypeError):
+    """A keyword argument is not one that the function has."""
 
 
 class CubeError(AnySatError, ValueError):

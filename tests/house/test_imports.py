@@ -38,6 +38,7 @@ ROOMS = [
     "formatting",
     "atomic",
     "settings",
+    "keywords",
     "errors",
     "findings",
     "_version",

@@ -18,7 +18,7 @@ FLAGS = (
 )  # fmt: skip
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 SIMILARITY = "Array.from(Bokeh.documents[0].get_model_by_name('similarity').data.image[0])"
-TITLE = "Bokeh.documents[0].get_model_by_name('likes').title.text"
+TITLE = "Bokeh.documents[0].get_model_by_name('similar').title.text"
 PLACE = "(d => [d.x[0], d.y[0]])(Bokeh.documents[0].get_model_by_name('place').data)"
 
 

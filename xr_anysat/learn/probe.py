@@ -4,12 +4,9 @@ Scores are cross-validated by blocks in space, since neighbouring pixels resembl
 whatever the features. Needs scikit-learn (extra ``ml``).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import dask.array as da
-import dask.base
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -19,49 +16,19 @@ from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.embed import embed
 from xr_anysat.errors import OptionError
-from xr_anysat.formatting import count_text
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.graph.progress import progress_bar, task_bar
 from xr_anysat.job.model import Model, as_model
-from xr_anysat.job.options import check_whole
-from xr_anysat.results.statistics import count_valid_dates
 from xr_anysat.settings import require
 
-__all__ = ["Samples", "draw_samples", "probe", "probe_text", "score"]
+from .samples import Samples, draw_samples
+from .scores import score
+
+__all__ = ["band_features", "probe", "probe_text"]
 
 Array = npt.NDArray[Any]
 
-NEIGHBOURS = 10
-"""Of a vote, weighted by their cosine."""
-
-LEAST = 20
-"""Pixels of a class that is scored."""
-
-MINIMUM_FOLDS = 2
-
 _WIDTH = 38
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Labelled pixels.
-
-    Parameters
-    ----------
-    rows, columns
-        (n,) of each pixel, as the cube runs.
-    labels
-        (n,) classes.
-    blocks
-        (n,) number of the square in space that a pixel is in.
-    folds
-        How many folds the blocks are shared out to.
-    """
-
-    rows: Array
-    columns: Array
-    labels: Array
-    blocks: Array
-    folds: int
 
 
 def probe(
@@ -124,26 +91,25 @@ def probe(
         Without scikit-learn.
     """
     require("sklearn", "ml", "probe()")
-    if {"mode", "input_prep", "geometry"} & set(options):
-        raise OptionError(
-            "probe() embeds pixels: mode=, input_prep= and geometry= do not go with it."
-        )
-    known = understand(
-        cube, bands=options.get("bands"), dates=options.get("dates"), mask=options.get("mask")
-    )
+    unfit = [name for name in ("mode", "input_prep", "geometry") if name in options]
+    if unfit:
+        text = "probe() embeds pixels, and {option} does not go with that; leave it out."
+        raise OptionError(Finding("probe.pixels-only", text, option=SetOption(unfit[0])))
+    bands, dates, mask = map(options.get, ("bands", "dates", "mask"))
+    known = understand(cube, bands=bands, dates=dates, mask=mask)
     samples = draw_samples(known, labels, pixels=pixels, block=block, folds=folds, seed=seed)
     network = as_model(model)
     with task_bar(progress, "reading bands"):
-        features = dict(_raw(known, samples))
+        features = band_features(known, samples)
     for layout in layouts:
         chosen = replace(network, flash_layout=layout)
         embedding = embed(cube, "grid", model=chosen, progress=progress, **options)
-        with task_bar(progress, "embedding"):  # of a lazy cube; one in memory has had its own
-            vectors = _vectors(embedding, samples)
+        with task_bar(progress, "embedding"):  # of a lazy cube; `embed` shows one for others
+            vectors = samples.of_embedding(embedding)
         kind = "flash layout" if layout else "standard"
         context, local = np.split(vectors, 2, axis=1)
-        own = f"AnySat {network.size}: local"
-        features.setdefault(own, local)  # attention between patches has no part in it
+        # Attention between patches, and so the layout, does not change the local half.
+        features.setdefault(f"AnySat {network.size}: local", local)
         features[f"AnySat {network.size}, {kind}: context"] = context
         features[f"AnySat {network.size}, {kind}: both"] = vectors
     rows = {}
@@ -161,101 +127,10 @@ def probe(
     return table
 
 
-def draw_samples(
-    cube: CanonicalCube,
-    labels: xr.DataArray | None,
-    *,
-    pixels: int = 3000,
-    block: int = 16,
-    folds: int = 5,
-    seed: int = 0,
-) -> Samples:
-    """Draw labelled pixels that have a valid date, as evenly from the classes as there are.
-
-    Classes of fewer than 20 pixels, or in a single square, are left out: no fold could tell.
-
-    Raises
-    ------
-    OptionError
-        For labels that do not fit, or too few of them.
-    """
-    check_whole("pixels", pixels)
-    check_whole("block", block)
-    check_whole("folds", folds, MINIMUM_FOLDS)
-    classes = _classes(cube, labels)
-    (counts,) = dask.base.compute(count_valid_dates(cube))
-    seen = cube.own_order(counts) > 0
-    rows, columns = np.nonzero((classes != 0) & seen)
-    found = classes[rows, columns]
-    blocks = (rows // block) * (-(-classes.shape[1] // block)) + columns // block
-    rng = np.random.default_rng(seed)
-    chosen: list[Array] = []
-    kept = [
-        each
-        for each in np.unique(found)
-        if (found == each).sum() >= LEAST and len(np.unique(blocks[found == each])) > 1
-    ]
-    for each in kept:
-        places = np.flatnonzero(found == each)
-        count = min(len(places), max(LEAST, pixels // len(kept)))
-        chosen.append(rng.choice(places, count, replace=False))
-    if len(kept) < 2:
-        raise OptionError(
-            f"labels have {count_text(len(kept), 'class', 'classes')} with {LEAST} valid pixels in "
-            f"two squares of {block} pixels or more; a probe needs two. Give more labels, or a "
-            "smaller block."
-        )
-    taken = np.sort(np.concatenate(chosen))
-    number = len(np.unique(blocks[taken]))
-    return Samples(
-        rows=rows[taken],
-        columns=columns[taken],
-        labels=found[taken],
-        blocks=blocks[taken],
-        folds=min(folds, number),
-    )
-
-
-def _classes(cube: CanonicalCube, labels: xr.DataArray | None) -> Array:
-    """(y, x) integers as the cube runs, 0 where there is no label."""
-    array, spec = cube.source, cube.spec
-    if labels is None:
-        if "land_cover" not in array.coords:
-            raise OptionError(
-                "the cube has no coordinate land_cover; give labels=, a DataArray (y, x) of "
-                "classes on the cube's own grid."
-            )
-        labels = array["land_cover"]
-    dims = (spec.y_dim, spec.x_dim)
-    if not isinstance(labels, xr.DataArray) or set(labels.dims) != set(dims):
-        found = getattr(labels, "dims", type(labels).__name__)
-        raise OptionError(f"labels= has {found}; give a DataArray of dimensions {dims}.")
-    others = {dim: 0 for dim in array.dims if dim not in dims}
-    grid = array.isel(others, drop=True).reset_coords(drop=True)
-    try:
-        _, labels = xr.align(grid, labels.reset_coords(drop=True), join="exact", copy=False)
-    except ValueError as error:
-        raise OptionError(
-            f"labels= lies on another grid than the cube ({error}); bring it to the cube's: "
-            "labels.odc.reproject(cube.odc.geobox, resampling='nearest')."
-        ) from error
-    nodata = labels.rio.nodata if labels.rio.nodata is not None else labels.rio.encoded_nodata
-    values = np.asarray(labels.transpose(*dims).values)
-    missing = np.zeros(values.shape, dtype=bool)
-    if values.dtype.kind == "f":
-        missing = np.isnan(values)
-        values = np.where(missing, 0, values)
-        if (values != np.round(values)).any():
-            raise OptionError("labels= holds fractions; give whole numbers, one for each class.")
-    if nodata is not None and not np.isnan(nodata):
-        missing |= values == nodata
-    return np.where(missing, 0, values).astype(np.int64)
-
-
-def _raw(cube: CanonicalCube, samples: Samples) -> Mapping[str, Array]:
-    """Features of the bands alone, over a pixel's valid dates."""
-    values = _at(cube.values, cube, samples)[..., None]  # (T, C, n, 1)
-    mask = None if cube.valid is None else _at(cube.valid, cube, samples)[..., None]
+def band_features(cube: CanonicalCube, samples: Samples) -> dict[str, Array]:
+    """Features of the bands alone, over a pixel's valid dates, (n, features) of each kind."""
+    values = samples.of_cube(cube.values, cube)[..., None]  # (T, C, n, 1)
+    mask = None if cube.valid is None else samples.of_cube(cube.valid, cube)[..., None]
     valid = validity_mask(values, mask, cube.spec.nodata)
     series = np.where(valid[:, None], values, np.nan)[..., 0].astype(np.float64)
     quantiles = np.nanquantile(series, (0.1, 0.5, 0.9), axis=0)
@@ -265,80 +140,6 @@ def _raw(cube: CanonicalCube, samples: Samples) -> Mapping[str, Array]:
         "bands: mean, deviation, quantiles": np.concatenate(summary).T,
         "bands: every date": filled.reshape(-1, filled.shape[-1]).T,
     }
-
-
-def _at(data: da.Array, cube: CanonicalCube, samples: Samples) -> Array:
-    """Take the samples of a (..., y, x) array that is north up, (..., n)."""
-    spec, (height, width) = cube.spec, cube.spec.shape
-    rows = height - 1 - samples.rows if spec.flip_y else samples.rows
-    columns = width - 1 - samples.columns if spec.flip_x else samples.columns
-    every = (slice(None),) * (data.ndim - 2)
-    points = data.vindex[(*every, rows, columns)]  # its points come first
-    return np.moveaxis(np.asarray(points), 0, -1)
-
-
-def _vectors(embedding: xr.DataArray, samples: Samples) -> Array:
-    """Take the features of the samples, (n, 2D) float32, chunk by chunk where lazy."""
-    where = {
-        "y": xr.DataArray(samples.rows, dims="n"),
-        "x": xr.DataArray(samples.columns, dims="n"),
-    }
-    return np.asarray(embedding.isel(where).transpose("n", "feature").values)
-
-
-def score(values: Array, samples: Samples, seed: int = 0, bar: Any = None) -> dict[str, float]:
-    """Cross-validate both classifiers on some features.
-
-    Parameters
-    ----------
-    values
-        (n, features).
-    samples
-        Their labels and blocks.
-    seed
-        Of the sharing out of blocks.
-    bar
-        Told of every fold.
-
-    Returns
-    -------
-    dict
-        ``features``, and balanced accuracies in percent.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer, StandardScaler
-
-    kinds: dict[str, Callable[[], Any]] = {
-        "linear": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1)),
-        "neighbours": lambda: make_pipeline(
-            StandardScaler(),
-            Normalizer(),
-            KNeighborsClassifier(NEIGHBOURS, weights="distance"),
-        ),
-    }
-    cut = StratifiedGroupKFold(samples.folds, shuffle=True, random_state=seed)
-    found: dict[str, list[float]] = {name: [] for name in kinds}
-    for train, test in cut.split(values, samples.labels, samples.blocks):
-        if bar is not None:
-            bar.update(1)
-        if len(np.unique(samples.labels[train])) < 2 or not len(test):
-            continue
-        for name, make in kinds.items():
-            guess = make().fit(values[train], samples.labels[train]).predict(values[test])
-            found[name].append(100 * _balanced(samples.labels[test], guess))
-    result: dict[str, float] = {"features": values.shape[1]}
-    for name, accuracies in found.items():
-        result[name] = float(np.mean(accuracies))
-        result[f"{name}_std"] = float(np.std(accuracies))
-    return result
-
-
-def _balanced(truth: Array, guess: Array) -> float:
-    """Mean over the classes of a fold of the share that was found."""
-    return float(np.mean([(guess[truth == each] == each).mean() for each in np.unique(truth)]))
 
 
 def probe_text(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of maps: how much of them is shown, where, and what stands along their axes."""
+"""Pictures of maps: which cells are shown, where and in what range, and the names of axes."""
 
 from typing import Any
 
@@ -10,24 +10,31 @@ from pyproj import CRS
 
 from xr_anysat.cube.grid import crs_name
 
-__all__ = ["axis_labels", "crs_of", "map_extent", "rgba", "thinned", "title_of"]
+__all__ = ["axis_labels", "crs_of", "map_extent", "rgba", "thinned", "title_of", "value_range"]
 
 Array = npt.NDArray[Any]
 
 
 def thinned(picture: xr.DataArray, pixels: int) -> xr.DataArray:
-    """Take every n-th cell of a map that has more along an axis."""
+    """Take every n-th cell of a map that has more cells than `pixels` along an axis."""
     longest = max(picture.sizes.get("y", 1), picture.sizes.get("x", 1))
     step = -(-longest // pixels)
-    there = slice((step - 1) // 2, None, step)
-    return picture.isel(y=there, x=there, missing_dims="ignore")
+    shown = slice((step - 1) // 2, None, step)
+    return picture.isel(y=shown, x=shown, missing_dims="ignore")
 
 
 def rgba(values: Array) -> Array:
     """(k, ...) to (..., 4), transparent where NaN; fewer than three components are repeated."""
     values = values[np.arange(3) % len(values)]
-    there = np.isfinite(values).all(axis=0)
-    return np.stack([*np.nan_to_num(values), there.astype(values.dtype)], axis=-1)
+    opaque = np.isfinite(values).all(axis=0)
+    return np.stack([*np.nan_to_num(values), opaque.astype(values.dtype)], axis=-1)
+
+
+def value_range(values: Array) -> tuple[float, float]:
+    """Second percentile and highest value: colours between them make the highest stand out."""
+    known = values[np.isfinite(values)]
+    low, high = (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
+    return low, high if high > low else low + 1
 
 
 def map_extent(picture: xr.DataArray) -> tuple[float, float, float, float]:
@@ -42,7 +49,7 @@ def map_extent(picture: xr.DataArray) -> tuple[float, float, float, float]:
 
 
 def axis_labels(picture: xr.DataArray) -> tuple[str, str]:
-    """Names of x and y with their unit, as the CRS has them, and which CRS it is."""
+    """Names of x and y with their unit, as the CRS has them, and the name of the CRS."""
     crs = crs_of(picture)
     if crs is None:
         return "x", "y"
@@ -55,12 +62,12 @@ def axis_labels(picture: xr.DataArray) -> tuple[str, str]:
 
 
 def title_of(data: xr.DataArray) -> str:
-    """Which model and weights made an embedding, where it tells."""
+    """Which model and weights made an embedding, if its attributes say so."""
     model, weights = data.attrs.get("model"), data.attrs.get("weights")
     return "" if model is None else f"{model}, weights {weights}"
 
 
 def crs_of(picture: xr.DataArray) -> CRS | None:
-    """CRS of a map, where it has one."""
-    found = picture.rio.crs
-    return None if found is None else CRS.from_user_input(found)
+    """CRS of a map, if it has one."""
+    crs = picture.rio.crs
+    return None if crs is None else CRS.from_user_input(crs)

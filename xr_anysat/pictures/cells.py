@@ -4,23 +4,33 @@ A cell is what has one vector: a pixel, a patch, a tile, or a geometry.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from itertools import product
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, product
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.graph.statistics import sample_windows
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
-__all__ = ["as_embedding", "check_fit", "feature_coords", "fit_on_sample", "label_cells", "project"]
+__all__ = [
+    "PATCH_HALF",
+    "as_embedding",
+    "cell_dims",
+    "check_fit",
+    "fit_on_sample",
+    "is_embedding",
+    "label_cells",
+    "label_fit",
+    "not_an_embedding",
+    "project",
+]
 
 Array = npt.NDArray[Any]
 
@@ -30,34 +40,66 @@ REDUCED_DIM = "component"
 SAMPLE = 10_000
 """Cells that something is fitted on: several times the features of the largest vector."""
 
+PATCH_HALF = Call('embedding.sel(feature=embedding.part == "patch")')
+"""Features of a map of pixels that maps and vectors of other modes have too."""
+
 _SAME = ("model", "weights")
 """Attributes without which two embeddings are not of one space."""
 
 
-def as_embedding(embedding: Any, call: str) -> xr.DataArray:
-    """Take an embedding; one that was stored reduced gets its components as features.
+def is_embedding(obj: Any) -> bool:
+    """Whether something has numbered features, or components, which no cube of bands has."""
+    dims = {FEATURE_DIM, REDUCED_DIM} & set(getattr(obj, "dims", ()))
+    return isinstance(obj, xr.DataArray) and any(obj[dim].dtype.kind in "iu" for dim in dims)
+
+
+def as_embedding(embedding: Any, call: str, methods: Sequence[str] = ()) -> xr.DataArray:
+    """Take an embedding; components of one that was stored reduced become its features.
 
     Raises
     ------
     OptionError
-        Where it is no embedding.
+        For anything else, as `not_an_embedding` says.
     """
-    repair = f'embed the cube first: cube.anysat.embed(mode="patch").anysat.{call}'
-    if isinstance(embedding, xr.DataArray):
-        if FEATURE_DIM in embedding.dims:
-            return embedding
-        if REDUCED_DIM in embedding.dims:
-            return embedding.rename({REDUCED_DIM: FEATURE_DIM})
-        found = f"a DataArray with dims {embedding.dims}"
-    else:
-        found = f"a {type(embedding).__name__}"
-        variables = getattr(embedding, "data_vars", {})
-        names = [name for name, v in variables.items() if FEATURE_DIM in v.dims]
-        if names:
-            repair = f"take the variable: ds[{names[0]!r}].anysat.{call}"
-    raise OptionError(
-        f"{call} needs an embedding, a DataArray with a dimension {FEATURE_DIM!r}, and this is "
-        f"{found}; {repair}."
+    if not isinstance(embedding, xr.DataArray) or not {FEATURE_DIM, REDUCED_DIM} & {
+        *embedding.dims
+    }:
+        raise OptionError(not_an_embedding(embedding, call, methods))
+    return embedding if FEATURE_DIM in embedding.dims else embedding.rename(component=FEATURE_DIM)
+
+
+def not_an_embedding(obj: Any, call: str, methods: Sequence[str] = ()) -> Finding:
+    """Say what something is that is not an embedding.
+
+    Parameters
+    ----------
+    obj
+        Anything.
+    call
+        What needs an embedding.
+    methods
+        Methods that the object has instead.
+    """
+    inside = [name for name, v in getattr(obj, "data_vars", {}).items() if FEATURE_DIM in v.dims]
+    about = f" with dimensions {obj.dims}" if isinstance(obj, xr.DataArray) else ""
+    if methods and not inside:
+        about += f", which has the methods {[*methods]}"
+    text = (
+        "{call} needs an embedding, a DataArray with a dimension {dim!r}, and this is a {kind}"
+        "{about}. {way}: {0}."
+    )
+    way = "Take its variable" if inside else "Embed the cube first"
+    code = f"ds[{inside[0]!r}]" if inside else 'cube.anysat.embed("patch")'
+    repair, kind = Call(f"{code}.anysat.{call}"), type(obj).__name__
+    return Finding(
+        "embedding.needed",
+        text,
+        repair,
+        call=call,
+        dim=FEATURE_DIM,
+        kind=kind,
+        about=about,
+        way=way,
     )
 
 
@@ -88,31 +130,32 @@ def fit_on_sample(
     OptionError
         For an embedding that has other dims besides.
     """
-    cells = [each for each in embedding.dims if each != FEATURE_DIM]
+    cells = cell_dims(embedding)
     if not 1 <= len(cells) <= 2:
-        name = cells[0] if cells else None
-        repair = (
-            f"fit on a part of it, embedding.isel({name}=0), and give that as fit= for the whole."
-            if name is not None
+        text = "a fit needs a map (y, x) or a row of geometries, and the embedding has {dims}; "
+        text += (
+            "fit on a part of it, {0}, and give that as {fit} for the whole."
+            if cells
             else "this is the vector of a single cell."
         )
-        raise OptionError(
-            f"a fit needs a map (y, x) or a row of geometries, and the embedding has "
-            f"{embedding.dims}; {repair}"
-        )
+        part = [Call(f"embedding.isel({dim}=0)") for dim in cells[:1]]
+        dims, name = embedding.dims, SetOption("fit")
+        raise OptionError(Finding("fit.dimensions", text, *part, dims=dims, fit=name))
     data = embedding.transpose(FEATURE_DIM, *cells).data
     sizes = data.shape[1:]
     share = min(1.0, SAMPLE / math.prod(sizes)) ** (1 / len(sizes))
     windows = product(*(sample_windows(size, share) for size in sizes))
     blocks = [data[(slice(None), *(slice(*span) for span in window))] for window in windows]
     if embedding.chunks is None:
-        return fit(_rows(blocks))
-    blocks = [rechunk(block, -1) for block in blocks]
-    name = f"anysat-fit-{tokenize(fit, shape, [block.name for block in blocks])}"
-    keys = [(block.name, *[0] * block.ndim) for block in blocks]
-    tasks: dict[Any, Any] = {(name, 0, 0): (_fit, keys, fit)}
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=blocks)
-    return da.Array(graph, name, tuple((n,) for n in shape), meta=np.empty((0, 0)))
+        return _fit_rows(*blocks, fit=fit)
+    arrays = chain.from_iterable(
+        (block, [f"block {n} axis {axis}" for axis in range(block.ndim)])
+        for n, block in enumerate(blocks)
+    )
+    return da.blockwise(
+        _fit_rows, "ij", *arrays, fit=fit, new_axes=dict(zip("ij", shape, strict=True)),
+        concatenate=True, align_arrays=False, token="anysat-fit", meta=np.empty((0, 0)),
+    )  # fmt: skip
 
 
 def project(embedding: xr.DataArray, axes: Any, constant: Any) -> Any:
@@ -137,9 +180,7 @@ def project(embedding: xr.DataArray, axes: Any, constant: Any) -> Any:
         axes, constant = rechunk(axes, -1), rechunk(da.asarray(constant), -1)
     axes, constant = axes.astype(np.float32), constant.astype(np.float32)
     constant = constant.reshape(-1, *[1] * (data.ndim - 1))
-    if any(isinstance(each, da.Array) for each in (data, axes)):
-        return da.tensordot(da.asarray(axes), da.asarray(data), axes=1) + constant
-    return np.tensordot(axes, data, axes=1) + constant
+    return np.tensordot(axes, data, axes=1) + constant  # of dask where one of them is
 
 
 def label_cells(
@@ -162,20 +203,50 @@ def label_cells(
     lead
         Dimensions before those of the cells.
     """
-    cells = [each for each in embedding.dims if each != FEATURE_DIM]
     coords = {
         key: coord
         for key, coord in embedding.coords.items()
         if FEATURE_DIM not in coord.dims and key not in (FEATURE_DIM, "part")
     }
     attributes = {**embedding.attrs, **attrs}
-    result = xr.DataArray(data, dims=(*lead, *cells), coords=coords, name=name, attrs=attributes)
+    result = xr.DataArray(
+        data, dims=(*lead, *cell_dims(embedding)), coords=coords, name=name, attrs=attributes
+    )
     if "spatial_ref" in coords:
         result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
     return result
 
 
-def feature_coords(embedding: xr.DataArray) -> dict[Any, Any]:
+def label_fit(
+    embedding: xr.DataArray,
+    long_name: str,
+    variables: Mapping[str, tuple[Any, Any, str]],
+    coords: Mapping[str, Any],
+) -> xr.Dataset:
+    """Name what was fitted to an embedding, whose attributes are kept.
+
+    Parameters
+    ----------
+    embedding
+        Whose features they are.
+    long_name
+        Of the result.
+    variables
+        Dimensions, values and long name of each.
+    coords
+        Besides those along the features.
+    """
+    return xr.Dataset(
+        {
+            name: (dims, values, {"long_name": text})
+            for name, (dims, values, text) in variables.items()
+        },
+        coords={**coords, **_feature_coords(embedding)},
+        attrs={**embedding.attrs, "long_name": long_name},
+    )
+
+
+def _feature_coords(embedding: xr.DataArray) -> dict[Any, Any]:
     """Coordinates along the features, in one chunk where they are lazy."""
     along = {n: c.variable for n, c in embedding.coords.items() if c.dims == (FEATURE_DIM,)}
     return {
@@ -186,6 +257,11 @@ def feature_coords(embedding: xr.DataArray) -> dict[Any, Any]:
     }
 
 
+def cell_dims(embedding: xr.DataArray) -> list[Any]:
+    """Dimensions of the cells."""
+    return [dim for dim in embedding.dims if dim != FEATURE_DIM]
+
+
 def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: str) -> xr.Dataset:
     """Refuse a fit that is none, or that was made in another space than an embedding's.
 
@@ -194,40 +270,43 @@ def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: st
     OptionError
         Where it does not fit.
     """
-    if not isinstance(fit, xr.Dataset) or any(name not in fit for name in needed):
-        found = f"has {list(fit)}" if isinstance(fit, xr.Dataset) else f"is a {type(fit).__name__}"
-        raise OptionError(f"fit= {found}; give what embedding.anysat.{call} returns.")
-    size = fit.sizes.get(FEATURE_DIM)
-    if size != embedding.sizes[FEATURE_DIM]:
-        raise OptionError(
-            f"fit= was made of vectors of {size} features, and the embedding has "
-            f"{embedding.sizes[FEATURE_DIM]}; select the part that both have, "
-            f'embedding.sel(feature=embedding.part == "patch"), or fit anew: '
-            f"embedding.anysat.{call}."
-        )
-    for name in (FEATURE_DIM, "part"):
-        labels = [each.coords.get(name) for each in (fit, embedding)]
+    again, name = Call(f"embedding.anysat.{call}"), SetOption("fit")
+    if not isinstance(fit, xr.Dataset) or any(each not in fit for each in needed):
+        kind = f"a Dataset of {list(fit)}" if isinstance(fit, xr.Dataset) else type(fit).__name__
+        text = "{fit} is {kind}; give what {0} returns."
+        raise OptionError(Finding("fit.foreign", text, again, fit=name, kind=kind))
+    both = fit, embedding
+    pairs: list[tuple[str, list[Any]]]
+    pairs = [("the number of features", [each.sizes.get(FEATURE_DIM, 0) for each in both])]
+    for coord in (FEATURE_DIM, "part"):
+        labels = [each.coords.get(coord) for each in both]
         known = [each.values for each in labels if each is not None and each.chunks is None]
+        pairs.append((f"the labels {coord!r}", known))
+    pairs += [(key, [each.attrs.get(key) for each in both]) for key in _SAME]
+    for what, values in pairs:
+        known = [value for value in values if value is not None]
         if len(known) == 2 and not np.array_equal(*known):
-            raise OptionError(
-                f"fit= was made of other features than the embedding has: their {name!r} labels "
-                f"differ. Select the same, or fit anew: embedding.anysat.{call}."
+            text = (
+                "{fit} and the embedding differ in {what}: {one} and {other}. Fit anew, {0}, or "
+                "give both the same features, such as {1}."
             )
-    for key in _SAME:
-        one, other = fit.attrs.get(key), embedding.attrs.get(key)
-        if one != other and one is not None and other is not None:
+            one, other = known
             raise OptionError(
-                f"fit= was made with {key} {one!r}, and the embedding with {other!r}: their "
-                f"vectors do not compare. Fit anew: embedding.anysat.{call}."
+                Finding(
+                    "fit.mismatch",
+                    text,
+                    again,
+                    PATCH_HALF,
+                    fit=name,
+                    what=what,
+                    one=one,
+                    other=other,
+                )
             )
     return fit
 
 
-def _fit(blocks: list[Array], fit: Callable[[Array], Array]) -> Array:
-    return fit(_rows(blocks))
-
-
-def _rows(blocks: list[Array]) -> Array:
-    """(feature, ...) blocks as rows (cell, feature), those with anything missing left out."""
+def _fit_rows(*blocks: Array, fit: Callable[[Array], Array]) -> Array:
+    """Fit something on (feature, ...) blocks, cells with anything missing left out."""
     rows = np.concatenate([block.reshape(len(block), -1).T for block in blocks])
-    return rows[np.isfinite(rows).all(axis=1)].astype(np.float32, copy=False)
+    return fit(rows[np.isfinite(rows).all(axis=1)].astype(np.float32, copy=False))

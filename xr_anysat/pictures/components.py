@@ -8,12 +8,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 from xr_anysat.stores.reduction import fit_reduction
 
-from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project
+from .cells import as_embedding, check_fit, fit_on_sample, label_cells, label_fit, project
 
 __all__ = ["check_clip", "few_components", "pca_fit", "pca_rgb"]
 
@@ -54,35 +55,29 @@ def pca_fit(embedding: xr.DataArray, components: int = 3) -> xr.Dataset:
     """
     embedding = as_embedding(embedding, "pca_fit()")
     features = embedding.sizes[FEATURE_DIM]
-    count = _checked_components(components, features)
+    count = _checked_components(components, features, "the embedding")
     require("sklearn.decomposition", "plot", "pca_fit()")
     shape = (count + 1, features + 1 + PERCENTILES)
     numbers = fit_on_sample(embedding, partial(_fit_pca, count=count), shape)
-    ratio = "share of the sample's variance"
-    scores = "percentiles of the sample's scores"
-    coords: dict[Any, Any] = {
-        "component": np.arange(count),
-        "percentile": ("percentile", np.arange(PERCENTILES), {"units": "percent"}),
-        **feature_coords(embedding),
-    }
-    return xr.Dataset(
+    axes, ratio, percentiles = (
+        numbers[:-1, part] for part in (slice(features), features, slice(features + 1, None))
+    )
+    return label_fit(
+        embedding,
+        "principal components of an AnySat embedding",
         {
-            "components": (
-                ("component", FEATURE_DIM),
-                numbers[:-1, :features],
-                {"long_name": "unit vectors of the components"},
-            ),
-            "mean": (FEATURE_DIM, numbers[-1, :features], {"long_name": "mean over the sample"}),
-            "explained_variance_ratio": ("component", numbers[:-1, features], {"long_name": ratio}),
+            "components": (("component", FEATURE_DIM), axes, "unit vectors of the components"),
+            "mean": (FEATURE_DIM, numbers[-1, :features], "mean over the sample"),
+            "explained_variance_ratio": ("component", ratio, "share of the sample's variance"),
             "percentiles": (
-                ("component", "percentile"),
-                numbers[:-1, features + 1 :],
-                {"long_name": scores},
+                ("component", "percentile"), percentiles, "percentiles of the sample's scores"
             ),
         },
-        coords=coords,
-        attrs={**embedding.attrs, "long_name": "principal components of an AnySat embedding"},
-    )
+        {
+            "component": np.arange(count),
+            "percentile": ("percentile", np.arange(PERCENTILES), {"units": "percent"}),
+        },
+    )  # fmt: skip
 
 
 def pca_rgb(
@@ -127,7 +122,7 @@ def pca_rgb(
         fit = pca_fit(embedding, components)
     names = ("components", "mean", "percentiles", "explained_variance_ratio")
     fit = check_fit(fit, names, embedding, "pca_fit()")
-    count = _checked_components(components, fit.sizes["component"], "the fit has")
+    count = _checked_components(components, fit.sizes["component"], "the fit")
     fit = fit.isel(component=slice(count)).transpose("component", ..., FEATURE_DIM, "percentile")
     lowest, highest = (_percentile(fit["percentiles"], each) for each in (low, high))
     span = (highest - lowest).where(highest > lowest, 1)
@@ -169,14 +164,19 @@ def check_clip(clip: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         low, high = -1.0, -1.0
     if not 0 <= low < high <= 100:
-        raise OptionError(f"clip={clip!r} is no pair of rising percentiles, such as (2, 98).")
+        text = "{clip} is not a pair of rising percentiles, such as {0}."
+        usual, clip = SetOption("clip", (2, 98)), SetOption("clip", clip)
+        raise OptionError(Finding("clip.percentiles", text, usual, clip=clip))
     return low, high
 
 
-def _checked_components(components: Any, most: int, where: str = "the embedding has") -> int:
+def _checked_components(components: Any, most: int, of: str) -> int:
     count = check_whole("components", components)
     if count > most:
-        raise OptionError(f"components={count} are more than the {most} that {where}; give fewer.")
+        given = SetOption("components", count)
+        text = "{given} is more than {of} has; give at most {0}."
+        nearest = SetOption("components", most)
+        raise OptionError(Finding("components.too-many", text, nearest, given=given, of=of))
     return count
 
 
@@ -191,7 +191,7 @@ def _percentile(table: xr.DataArray, at: float) -> xr.DataArray:
 def _fit_pca(rows: Array, *, count: int) -> Array:
     """(count + 1, feature + 1 + percentile): components with ratio and percentiles, and the mean.
 
-    Where the cells have fewer components than asked for, the rest are zero.
+    Where the cells have fewer components than `count`, the rest are zero.
     """
     features = rows.shape[1]
     out = np.zeros((count + 1, features + 1 + PERCENTILES))

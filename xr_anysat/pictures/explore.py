@@ -1,7 +1,7 @@
-"""A linked view for notebooks and browsers: click a place, see what is like it.
+"""A linked view for notebooks and browsers: click a place, see what is similar.
 
-Needs the extra ``explore``. The page holds all it shows, so that it works without a network and
-without Python once it is made.
+Needs the extra ``explore``. The page holds all that it shows: it needs neither a network nor
+Python.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ import xarray as xr
 from xr_anysat.atomic import atomic_replace
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
-from .axes import axis_labels, map_extent, rgba, thinned, title_of
+from .axes import axis_labels, map_extent, rgba, thinned, title_of, value_range
 from .cells import as_embedding
 from .components import few_components, pca_rgb
 from .quicklook import quicklook
@@ -66,7 +67,7 @@ image.change.emit()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explorer:
-    """An interactive page, to be clicked on; a notebook shows it by itself.
+    """An interactive page; a notebook shows it by itself.
 
     Parameters
     ----------
@@ -125,11 +126,11 @@ def explore(
     fit: xr.Dataset | None = None,
     clip: tuple[float, float] = (2, 98),
 ) -> Explorer:
-    """Make an interactive view: the embedding's colours and, for a clicked cell, what is like it.
+    """Make an interactive view: the embedding's colours and, for a clicked cell, what is similar.
 
-    A lazy embedding is computed. The page holds every n-th cell, and of each vector its length-one
-    form along the 64 axes on which such vectors are longest; `Explorer.error` tells how far
-    cosines may be from exact ones.
+    A lazy embedding is computed. The page holds every n-th cell, its vector scaled to length one
+    and projected on the 64 axes along which such vectors are longest; `Explorer.error` says how
+    far its cosines may be from exact ones.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def explore(
     cube : xarray.DataArray or xarray.Dataset, optional
         To show by `quicklook` in a linked panel.
     size : int
-        Cells of the longer side, at the most.
+        Largest number of cells of the longer side.
     fit, clip
         As `pca_rgb` takes them.
 
@@ -156,9 +157,8 @@ def explore(
     """
     embedding = as_embedding(embedding, "explore()")
     if {*embedding.dims} != {FEATURE_DIM, "y", "x"}:
-        raise OptionError(
-            f"explore() shows a map (feature, y, x), and the embedding has dims {embedding.dims}."
-        )
+        text = "explore() shows a map (feature, y, x), and the embedding has dimensions {dims}."
+        raise OptionError(Finding("explore.needs-map", text, dims=embedding.dims))
     size = check_whole("size", size)
     require("bokeh.plotting", "explore", "explore()")
     picture = thinned(pca_rgb(embedding, few_components(embedding, fit), fit, clip), size)
@@ -168,7 +168,8 @@ def explore(
     ordered = cells.sortby(["y", "x"])
     vectors, error = _shortened(ordered.values)
     if not np.isfinite(vectors).any():
-        raise OptionError("the embedding has no cell with values, so there is nothing to explore.")
+        text = "the embedding has no cell with values, so there is nothing to explore."
+        raise OptionError(Finding("explore.no-values", text))
     panels = [] if beside is None else [("true colour", beside.sortby(["y", "x"]))]
     panels.append(("first components", picture.sortby(["y", "x"])))
     title = title_of(embedding) or "AnySat embedding"
@@ -204,11 +205,11 @@ def _layout(
     row, column_ = _first_place(vectors)
     steps = (right - left) / vectors.shape[1], (top - bottom) / vectors.shape[0]
     x, y = left + (column_ + 0.5) * steps[0], bottom + (row + 0.5) * steps[1]
-    likes = xr.DataArray(
+    similar = xr.DataArray(
         vectors @ vectors[row, column_], dims=("y", "x"), coords={"y": cells["y"], "x": cells["x"]}
     )
     place = ColumnDataSource({"x": [x], "y": [y]}, name="place")
-    panels = [*panels, (f"cosine similarity to {x:.0f}, {y:.0f}", likes)]
+    panels = [*panels, (f"cosine similarity to {x:.0f}, {y:.0f}", similar)]
     figures: list[Any] = []
     for name, picture in panels:
         figures.append(_figure(name, cells, figures))
@@ -217,7 +218,7 @@ def _layout(
             ring = {"fill_color": None, "line_color": colour, "line_width": thick}
             figures[-1].scatter("x", "y", source=place, size=10, **ring)
     shown = figures[-1].renderers[0]
-    shown.data_source.name, figures[-1].name = "similarity", "likes"
+    shown.data_source.name, figures[-1].name = "similarity", "similar"
     arguments = {
         "grid": {
             "width": vectors.shape[1], "height": vectors.shape[0], "rank": vectors.shape[2],
@@ -230,12 +231,12 @@ def _layout(
     for figure in figures:
         for event in ("tap", "doubletap"):  # which a quick click elsewhere counts as
             figure.js_on_event(event, CustomJS(args=arguments, code=ON_CLICK))
-    said = f"{escape(title)}. Click a place to see what is like it (cosines within {error:.1g})."
-    return column(Div(text=said), gridplot([figures], merge_tools=True))
+    text = f"{escape(title)}. Click a place to see what is similar (cosines within {error:.1g})."
+    return column(Div(text=text), gridplot([figures], merge_tools=True))
 
 
 def _first_place(vectors: Array) -> tuple[int, int]:
-    """Find the cell with a vector that is nearest to the middle."""
+    """Find the cell nearest to the middle that has a vector."""
     known = np.isfinite(vectors).all(axis=2)
     rows, columns = np.indices(known.shape)
     middle = [(size - 1) / 2 for size in known.shape]
@@ -245,7 +246,7 @@ def _first_place(vectors: Array) -> tuple[int, int]:
 
 
 def _figure(name: str, cells: xr.DataArray, others: list[Any]) -> Any:
-    """Make a panel of the map's own shape, whose ranges are those of the others."""
+    """Make a panel of the map's own shape, linked to the other panels."""
     from bokeh.models import BoxZoomTool, NumeralTickFormatter, Range1d
     from bokeh.plotting import figure
 
@@ -273,7 +274,7 @@ def _figure(name: str, cells: xr.DataArray, others: list[Any]) -> Any:
 
 
 def _draw(figure: Any, picture: xr.DataArray) -> None:
-    """Draw colours, or numbers with a colour bar and themselves under the pointer."""
+    """Draw colours, or numbers with a colour bar; the pointer shows the number below it."""
     from bokeh.models import ColorBar, HoverTool, LinearColorMapper
 
     left, right, top, bottom = map_extent(picture)
@@ -283,11 +284,8 @@ def _draw(figure: Any, picture: xr.DataArray) -> None:
         figure.image_rgba(image=[np.ascontiguousarray(colours).view(np.uint32)[..., 0]], **place)
         return
     values = picture.values.astype(np.float32)
-    known = values[np.isfinite(values)]
-    low, high = (np.percentile(known, 2), known.max()) if known.size else (0.0, 1.0)
-    mapper = LinearColorMapper(
-        palette="Viridis256", low=float(low), high=float(high), nan_color=(0, 0, 0, 0)
-    )
+    low, high = value_range(values)
+    mapper = LinearColorMapper(palette="Viridis256", low=low, high=high, nan_color=(0, 0, 0, 0))
     shown = figure.image(image=[values], color_mapper=mapper, **place)
     figure.add_layout(ColorBar(color_mapper=mapper), "right")
     tips = [("similarity", "@image{0.000}"), ("at", "$x{0}, $y{0}")]

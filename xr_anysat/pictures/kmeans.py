@@ -10,11 +10,12 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
-from .cells import as_embedding, check_fit, feature_coords, fit_on_sample, label_cells, project
+from .cells import as_embedding, check_fit, fit_on_sample, label_cells, label_fit, project
 
 __all__ = ["NO_CLUSTER", "cluster", "cluster_fit"]
 
@@ -68,30 +69,25 @@ def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset
     cells = embedding.size // embedding.sizes[FEATURE_DIM]
     n, seed = check_whole("n", n), check_whole("seed", seed, 0, MOST_SEED)
     if n > min(cells, MOST):
-        raise OptionError(
-            f"n={n} clusters are more than the embedding has cells, {cells}, or than int16 tells "
-            f"apart, {MOST}; give fewer."
+        text = (
+            "{given} clusters are more than the embedding has cells, {cells}, or than int16 can "
+            "number, {most}; give fewer."
         )
+        given = SetOption("n", n)
+        raise OptionError(Finding("clusters.too-many", text, given=given, cells=cells, most=MOST))
     require("sklearn.cluster", "plot", "cluster()")
     features = embedding.sizes[FEATURE_DIM]
     fit = partial(_fit_kmeans, n=n, seed=seed)
     numbers = fit_on_sample(embedding, fit, (n, features + 1))
-    return xr.Dataset(
+    return label_fit(
+        embedding,
+        "clusters of an AnySat embedding",
         {
-            "centers": (
-                ("cluster", FEATURE_DIM),
-                numbers[:, :-1],
-                {"long_name": "centre of the cluster"},
-            ),
-            "count": ("cluster", numbers[:, -1], {"long_name": "cells of the sample"}),
+            "centers": (("cluster", FEATURE_DIM), numbers[:, :-1], "centre of the cluster"),
+            "count": ("cluster", numbers[:, -1], "cells of the sample"),
         },
-        coords={"cluster": np.arange(n), **feature_coords(embedding)},
-        attrs={
-            **embedding.attrs,
-            "long_name": "clusters of an AnySat embedding",
-            "cluster_seed": seed,
-        },
-    )
+        {"cluster": np.arange(n)},
+    ).assign_attrs(cluster_seed=seed)
 
 
 def cluster(
@@ -130,7 +126,8 @@ def cluster(
     """
     embedding = as_embedding(embedding, "cluster(n)")
     if (n is None) == (fit is None):
-        raise OptionError("cluster() takes either a number of clusters or a fit: cluster(8).")
+        text = "cluster() takes either a number of clusters or a fit: {0}."
+        raise OptionError(Finding("clusters.number-or-fit", text, Call("cluster(8)")))
     if fit is None:
         assert n is not None
         fit = cluster_fit(embedding, n, seed=seed)

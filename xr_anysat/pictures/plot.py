@@ -14,10 +14,11 @@ import xarray as xr
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
-from .axes import axis_labels, crs_of, map_extent, rgba, thinned, title_of
+from .axes import axis_labels, crs_of, map_extent, rgba, thinned, title_of, value_range
 from .components import few_components, pca_rgb
 from .quicklook import quicklook
 
@@ -26,7 +27,7 @@ __all__ = ["plot"]
 Array = npt.NDArray[Any]
 
 PIXELS = 1200
-"""Of a panel along an axis, at the most: more would not be seen."""
+"""Most cells of a panel along an axis: more would not be visible."""
 
 NAMED_COLOURS = 20
 """Clusters that a qualitative colour map and a legend can tell apart."""
@@ -98,29 +99,28 @@ def plot(
 
 
 def _shown(data: Any, fit: xr.Dataset | None, clip: tuple[float, float]) -> xr.DataArray:
-    """Turn an embedding into its picture; a picture is one already."""
-    made = isinstance(data, xr.DataArray) and FEATURE_DIM not in data.dims
-    if not made or data.name == "embedding":
+    """Turn an embedding into its picture; pictures are returned unchanged."""
+    picture = isinstance(data, xr.DataArray) and FEATURE_DIM not in data.dims
+    if not picture or data.name == "embedding":
         data = pca_rgb(data, few_components(data, fit), fit, clip)
     for cells in (("y", "x"), ("geometry",)):
         if {*data.dims} - {"component", "rgb"} == {*cells}:
-            drawn: xr.DataArray = data.transpose(..., *cells)
-            return drawn
-    raise OptionError(
+            shown: xr.DataArray = data.transpose(..., *cells)
+            return shown
+    text = (
         "plot() draws an embedding, or what was made of one, on a map (y, x) or on geometries, and "
-        f"this has dims {data.dims}. Of more, select one, such as data.isel(time=0); a cube is "
-        "shown by cube.anysat.quicklook()."
+        "this has dimensions {dims}. Select one of several maps, as in {0}; {1} shows a cube."
     )
+    repairs = Call("data.isel(time=0)"), Call("cube.anysat.quicklook()")
+    raise OptionError(Finding("plot.dimensions", text, *repairs, dims=data.dims))
 
 
 def _beside(cube: Cube, shown: xr.DataArray) -> xr.DataArray:
     picture = quicklook(cube, size=PIXELS)
     own, other = (crs_of(each) for each in (shown, picture))
     if own is not None and own != other:
-        raise OptionError(
-            f"the cube is in {crs_name(other)} and the map in {crs_name(own)}; give the cube "
-            "that was embedded."
-        )
+        text = "the cube is in {other} and the map in {own}; give the cube that was embedded."
+        raise OptionError(Finding("plot.other-crs", text, other=crs_name(other), own=crs_name(own)))
     return picture
 
 
@@ -136,15 +136,15 @@ def _draw(axis: Any, picture: xr.DataArray) -> None:
         axis.imshow(_cluster_rgba(axis, picture), **place)
         axis.set_title("clusters")
     else:
-        image = axis.imshow(picture.values, **place, **_range(picture.values))
+        low, high = value_range(picture.values)
+        image = axis.imshow(picture.values, cmap="viridis", vmin=low, vmax=high, **place)
         axis.set_title(_name(picture))
         axis.figure.colorbar(image, ax=axis, shrink=0.8, label=str(picture.name or ""))
         _mark(axis, picture)
 
 
 def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
-    """Fill the geometries of pooled vectors; points and lines as thick as to be seen."""
-    from matplotlib import colormaps
+    """Fill the geometries of pooled vectors; points and lines are thickened to be visible."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
     from matplotlib.colors import Normalize
@@ -152,7 +152,9 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
 
     shapes = np.asarray(picture["geometry"].values)
     if not all(isinstance(shape, shapely.Geometry) for shape in shapes):
-        raise OptionError("plot() needs the geometries: the `geometry` coordinate holds none.")
+        text = "plot() needs geometries, and the coordinate `geometry` holds none; decode it: {0}."
+        repair = Call("vectors.anysat.decode_geometry()")
+        raise OptionError(Finding("plot.no-geometries", text, repair))
     west, south, east, north = shapely.total_bounds(shapes)
     thick = max(east - west, north - south) / 150 or 1.0
     polygons = [list(_polygons(shape, thick)) for shape in shapes]
@@ -164,10 +166,8 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
     elif "flag_values" in picture.attrs:
         colours = _cluster_rgba(axis, picture)
     else:
-        limits = _range(picture.values)
-        share = (picture.values - limits["vmin"]) / (limits["vmax"] - limits["vmin"])
-        colours = colormaps[limits["cmap"]](np.ma.masked_invalid(share))
-        scale = ScalarMappable(Normalize(limits["vmin"], limits["vmax"]), limits["cmap"])
+        scale = ScalarMappable(Normalize(*value_range(picture.values)), "viridis")
+        colours = scale.to_rgba(np.ma.masked_invalid(picture.values))
         axis.figure.colorbar(scale, ax=axis, shrink=0.8, label=str(picture.name or ""))
     paths = [
         Path.make_compound_path(
@@ -184,7 +184,7 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
 
 
 def _polygons(shape: Any, thick: float) -> Iterator[shapely.Polygon]:
-    """Polygons of a shape of any kind, with those around its points and lines."""
+    """Polygons of any shape; points and lines become thin ones."""
     if hasattr(shape, "geoms"):
         for part in shape.geoms:
             yield from _polygons(part, thick)
@@ -194,15 +194,8 @@ def _polygons(shape: Any, thick: float) -> Iterator[shapely.Polygon]:
         yield shapely.buffer(shape, thick)
 
 
-def _range(values: Array) -> dict[str, Any]:
-    """Colours from the second percentile to the highest value: likes stand out."""
-    known = values[np.isfinite(values)]
-    low, high = (float(np.percentile(known, 2)), float(known.max())) if known.size else (0.0, 1.0)
-    return {"cmap": "viridis", "vmin": low, "vmax": high if high > low else low + 1}
-
-
 def _mark(axis: Any, picture: xr.DataArray) -> None:
-    """Show the place that the rest of a map is compared with."""
+    """Mark the place that the map is compared with."""
     if "point" in picture.attrs:
         x, y = picture.attrs["point"]
         axis.plot(x, y, "o", mfc="none", mec="white", ms=9, mew=2.5)
@@ -221,25 +214,21 @@ def _cluster_colours(count: int) -> Array:
 
 
 def _cluster_rgba(axis: Any, picture: xr.DataArray) -> Array:
-    """Colours of clusters, transparent where there is none, and what they stand for beside."""
-    # A map that was read from a file may be of floats, and have a number in place of a list of one.
+    """Colours of clusters, transparent where there is none; adds the legend."""
+    # A map read from a file may hold floats, and a single flag in place of a list.
+    from matplotlib.patches import Patch
+
     flags = np.sort(np.atleast_1d(picture.attrs["flag_values"]))
     colours, values = _cluster_colours(len(flags)), picture.values
     place = np.searchsorted(flags, values).clip(max=len(flags) - 1)
-    _legend(axis, flags, colours)
-    return np.where((flags[place] == values)[..., None], colours[place], 0)
-
-
-def _legend(axis: Any, flags: Array, colours: Array) -> None:
-    from matplotlib.patches import Patch
-
-    if len(colours) <= NAMED_COLOURS:
+    if len(flags) <= NAMED_COLOURS:
         pairs = zip(flags.tolist(), colours, strict=True)
-        handles = [Patch(color=colour, label=str(flag)) for flag, colour in pairs]
         axis.legend(
-            handles=handles, title="cluster", loc="upper left", bbox_to_anchor=(1.01, 1),
-            borderaxespad=0, fontsize="small", ncols=1 + (len(colours) > 10), frameon=False,
+            handles=[Patch(color=colour, label=str(flag)) for flag, colour in pairs],
+            title="cluster", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0,
+            fontsize="small", ncols=1 + (len(colours) > 10), frameon=False,
         )  # fmt: skip
+    return np.where((flags[place] == values)[..., None], colours[place], 0)
 
 
 def _name(picture: xr.DataArray) -> str:

@@ -12,10 +12,9 @@ import xarray as xr
 from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.true_colour import COLOURS, colour_positions, lower_quartile, stretched
 from xr_anysat.cube.values import validity_mask
-from xr_anysat.errors import OptionError
 from xr_anysat.job.options import check_whole
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.results.labels import FEATURE_DIM, label_pixels
+from xr_anysat.results.labels import label_pixels
 
 from .components import check_clip
 
@@ -35,20 +34,20 @@ def quicklook(
 ) -> xr.DataArray:
     """Show a cube in true colour, small.
 
-    Each band is the lower quartile of its dates: clouds are bright, and are left out where they
-    are there on less than three quarters of the dates.
+    Each band is the lower quartile of its dates: clouds are bright, and do not show where less
+    than three quarters of the dates are cloudy.
 
-    Of a large cube every n-th pixel of evenly spaced dates is taken; a lazy cube gives a lazy
-    picture, which reads all chunks of these dates, but keeps little of them.
+    Of a large cube every n-th pixel of evenly spaced dates is used. A lazy cube gives a lazy
+    picture, which reads all chunks of these dates but keeps only these pixels.
 
     Parameters
     ----------
     cube, mask, bands
         As in `embed`. Missing pixel-dates are left out.
     size : int
-        Pixels of the longer side, at the most.
+        Largest number of pixels of the longer side.
     most_dates : int
-        Dates that are used, at the most, evenly spaced.
+        Largest number of dates used, evenly spaced.
     clip : tuple of float
         Percentiles of each band that become 0 and 1.
 
@@ -61,21 +60,16 @@ def quicklook(
     Raises
     ------
     CubeError
-        With every fault of the cube.
+        With every fault of the cube, or for an embedding.
     OptionError
-        For an argument that does not fit, or an embedding.
+        For an argument that does not fit.
     """
-    if FEATURE_DIM in getattr(cube, "dims", ()):
-        raise OptionError(
-            "quicklook() shows a cube in true colour, and this is an embedding; "
-            "embedding.anysat.pca_rgb() and embedding.anysat.plot() show it."
-        )
     size, most_dates = check_whole("size", size), check_whole("most_dates", most_dates)
     low, high = check_clip(clip)
     known = understand(cube, bands=bands, mask=mask, dated=False)
     dates = known.values.shape[0]
     count = min(most_dates, dates)
-    used = np.unique(np.linspace(0, dates - 1, count).round().astype(int))
+    used = np.unique(np.linspace(0, dates - 1, count).round().astype(int)).tolist()
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
     few = known.at_dates(used.tolist()).window(middle, middle)
@@ -89,11 +83,14 @@ def quicklook(
 
 
 def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.DataArray:
-    pixels = label_pixels(np.broadcast_to(np.float32(0), cube.spec.shape), "true_colour", cube, {})
-    flips = (cube.spec.flip_y, cube.spec.flip_x)
-    rows, columns = (_own_way(middle, *each) for each in zip(cube.spec.shape, flips, strict=True))
+    spec, first, step = cube.spec, middle.start, middle.step
+    pixels = label_pixels(np.broadcast_to(np.float32(0), spec.shape), "true_colour", cube, {})
+    rows, columns = (  # in the order of the user's cube
+        slice((length - 1 - first) % step if flipped else first, None, step)
+        for length, flipped in zip(spec.shape, (spec.flip_y, spec.flip_x), strict=True)
+    )
     grid = pixels.isel(y=rows, x=columns)
-    if middle.step > 1:  # then it is not the transform of these pixels
+    if step > 1:  # the transform is that of the cube's pixels
         grid["spatial_ref"].attrs.pop("GeoTransform", None)
     coords = {"rgb": list(COLOURS), **grid.coords}
     result = xr.DataArray(
@@ -102,16 +99,10 @@ def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.Da
     result.attrs = {
         "long_name": "true colour, each band stretched to 0..1",
         "dates_used": used,
-        "every_nth_pixel": middle.step,
+        "every_nth_pixel": step,
     }
     result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
     return result
-
-
-def _own_way(middle: slice, length: int, flipped: bool) -> slice | list[int]:
-    """Positions north up as positions the way the cube runs."""
-    places = list(range(length))[middle]
-    return [length - 1 - place for place in places][::-1] if flipped else middle
 
 
 def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...]) -> da.Array:

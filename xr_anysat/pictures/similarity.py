@@ -7,20 +7,19 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 import xarray as xr
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 from pyproj.exceptions import CRSError
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
-from .cells import as_embedding, label_cells, project
+from .cells import PATCH_HALF, as_embedding, cell_dims, label_cells, project
 
 __all__ = ["similarity"]
 
 Array = npt.NDArray[Any]
-
-_ACCEPTED = "give a shapely Point, a pair (x, y), or a vector of features"
 
 
 def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.DataArray:
@@ -52,7 +51,8 @@ def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.D
     attrs: dict[str, Any] = {"long_name": "cosine similarity of AnySat embeddings", "units": "1"}
     if isinstance(target, xr.DataArray | np.ndarray | da.Array):
         if crs is not None:
-            raise OptionError("crs= goes with a place, and the target is a vector; leave it out.")
+            text = "{crs} goes with a place, and the target is a vector; leave it out."
+            raise OptionError(Finding("target.crs-of-vector", text, crs=SetOption("crs")))
         vector, what = _as_vector(target, embedding), "the target vector"
     else:
         x, y = _as_place(target, embedding, crs)
@@ -65,30 +65,21 @@ def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.D
         unit = _unit(vector, what)
     along = project(embedding, unit[None], np.zeros(1))[0]
     values = embedding.astype(np.float32, copy=False)
-    lengths = np.sqrt(xr.dot(values, values, dim=FEATURE_DIM).transpose(*_cells(embedding)).data)
-    cosine = _cosine(along, lengths)
-    return label_cells(cosine, embedding, "similarity", attrs)
-
-
-def _cells(embedding: xr.DataArray) -> list[Any]:
-    return [dim for dim in embedding.dims if dim != FEATURE_DIM]
-
-
-def _cosine(along: Any, lengths: Any) -> Any:
-    """Divide; a cell whose vector is zero has no direction, and is NaN."""
-    known = lengths > 0
-    if isinstance(along, da.Array) or isinstance(lengths, da.Array):
-        return da.where(known, along / da.where(known, lengths, 1), np.nan).clip(-1, 1)
-    return np.where(known, along / np.where(known, lengths, 1), np.nan).clip(-1, 1)
+    lengths = np.sqrt(xr.dot(values, values, dim=FEATURE_DIM).transpose(*cell_dims(embedding)).data)
+    # A cell whose vector is zero has no direction: it is NaN.
+    cosine = along / np.where(lengths > 0, lengths, np.nan)
+    return label_cells(cosine.clip(-1, 1), embedding, "similarity", attrs)
 
 
 def _unit(vector: Array, what: str) -> Array:
     length = np.linalg.norm(vector.astype(np.float64))
     if not np.isfinite(length) or length == 0:
-        raise OptionError(
-            f"{what} is {'zero' if length == 0 else 'NaN'}, so nothing can be like it; take a "
-            "place where the map has values, embedding.isel(feature=0).notnull()."
+        text = (
+            "{what} is {value}, so nothing can be similar to it; take a place where the map has "
+            "values: {0}."
         )
+        known, value = Call("embedding.isel(feature=0).notnull()"), "NaN" if length else "zero"
+        raise OptionError(Finding("target.no-direction", text, known, what=what, value=value))
     return vector.astype(np.float64) / length
 
 
@@ -98,11 +89,16 @@ def _as_vector(target: Any, embedding: xr.DataArray) -> Any:
         target = target.data
     size = embedding.sizes[FEATURE_DIM]
     if target.shape != (size,) or target.dtype.kind not in "iuf":
+        text = (
+            "the target has shape {shape} and dtype {dtype}, and the embedding has vectors of "
+            "{size} features; give one of them. To compare a map of {grid} with vectors of another "
+            "mode, take its patch half: {0}."
+        )
+        shape, dtype, grid = target.shape, target.dtype, SetOption("mode", "grid")
         raise OptionError(
-            f"the target has shape {target.shape} and dtype {target.dtype}, and the embedding has "
-            f'vectors of {size} features; give one of them. Where a map of mode "grid" meets '
-            "vectors of another mode, take its patch half: "
-            'embedding.sel(feature=embedding.part == "patch").'
+            Finding(
+                "target.vector", text, PATCH_HALF, shape=shape, dtype=dtype, size=size, grid=grid
+            )
         )
     return target
 
@@ -117,21 +113,24 @@ def _as_place(target: Any, embedding: xr.DataArray, crs: Any) -> tuple[float, fl
         except (TypeError, ValueError):
             place = ()
     if len(place) != 2 or not np.isfinite(place).all():
-        raise OptionError(f"the target is {target!r}; {_ACCEPTED}.")
+        text = (
+            "the target is {place}; give a shapely Point, a pair (x, y), or a vector of features."
+        )
+        raise OptionError(Finding("target.place", text, place=repr(target)))
     x, y = place
     if crs is None:
         return x, y
     own = embedding.rio.crs
     if own is None:
-        raise OptionError(
-            "crs= needs to know the embedding's, and it has none: embedding.rio.write_crs(...)."
-        )
+        text = "{crs} needs the CRS of the embedding, which has none; write it: {0}."
+        repair = Call("embedding.rio.write_crs(...)")
+        raise OptionError(Finding("target.no-crs", text, repair, crs=SetOption("crs")))
     try:
-        transformer = Transformer.from_crs(
-            CRS.from_user_input(crs), CRS.from_user_input(own), always_xy=True
-        )
+        transformer = Transformer.from_crs(crs, own, always_xy=True)
     except CRSError as error:
-        raise OptionError(f"crs={crs!r} is no CRS that pyproj reads: {error}") from error
+        text = "{crs} is not a CRS that pyproj reads: {error}"
+        finding = Finding("target.crs", text, crs=SetOption("crs", crs), error=error)
+        raise OptionError(finding) from error
     x, y = transformer.transform(x, y)
     return float(x), float(y)
 
@@ -139,10 +138,11 @@ def _as_place(target: Any, embedding: xr.DataArray, crs: Any) -> tuple[float, fl
 def _vector_at(embedding: xr.DataArray, x: float, y: float) -> Any:
     """Vector of the cell at a place."""
     if {*embedding.dims} != {FEATURE_DIM, "y", "x"} or not {"y", "x"} <= {*embedding.coords}:
-        raise OptionError(
-            f"a place can be found on a map (feature, y, x) with coordinates, and the embedding "
-            f"has dims {embedding.dims}; give a vector of features."
+        text = (
+            "a place can be found on a map (feature, y, x) with coordinates, and the embedding "
+            "has dimensions {dims}; give a vector of features."
         )
+        raise OptionError(Finding("target.needs-map", text, dims=embedding.dims))
     centres = {dim: embedding[dim].values for dim in ("y", "x")}
     steps = [abs(at[1] - at[0]) for at in centres.values() if len(at) > 1]
     half = max(steps, default=np.inf) / 2  # a map of one cell does not tell its size
@@ -153,10 +153,13 @@ def _vector_at(embedding: xr.DataArray, x: float, y: float) -> Any:
         if spans[dim][0] <= at <= spans[dim][1]
     }
     if len(index) < 2:
-        (west, east), (south, north) = spans["x"], spans["y"]
-        raise OptionError(
-            f"x={x:.10g}, y={y:.10g} lies outside the map, which reaches from {west:.10g} to "
-            f"{east:.10g} in x and from {south:.10g} to {north:.10g} in y; give a place in its "
-            'CRS, or say its own: crs="EPSG:4326" for longitude and latitude.'
+        text = (
+            "x={x:.10g}, y={y:.10g} lies outside the map, which reaches from {west:.10g} to "
+            "{east:.10g} in x and from {south:.10g} to {north:.10g} in y. Give a place in its CRS, "
+            "or name the place's own: {0} for longitude and latitude."
         )
+        (west, east), (south, north) = spans["x"], spans["y"]
+        edges = {"west": west, "east": east, "south": south, "north": north}
+        crs = SetOption("crs", "EPSG:4326")
+        raise OptionError(Finding("target.outside", text, crs, x=x, y=y, **edges))
     return embedding.isel(index).data
