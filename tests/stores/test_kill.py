@@ -3,62 +3,25 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import xarray as xr
 from support.cubes import make_cube
-from support.stores import embed
+from support.stores import Job, embed, small_regions
 
 import xr_anysat
-from xr_anysat.layout import chunks as chunking
 from xr_anysat.stores.location import open_location
 from xr_anysat.stores.manifest import Manifest
 from xr_anysat.stores.regions import RegionGrid
 
-JOB = """
-import sys
-from support.cubes import make_cube
-from support.stores import to_zarr
-from xr_anysat.graph import chunking
-chunking.LONGEST_CHUNK = 8
-cube = make_cube(48, 40, dates=4).chunk(x=8, y=8, time=2)
-print("ready", flush=True)
-sys.stdin.readline()
-to_zarr(cube, sys.argv[1])
-print("done", flush=True)
-"""
-
-
-class Job:
-    """A process that has imported everything, and waits for its start."""
-
-    def __init__(self, store):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", JOB, str(store)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout.readline() == "ready\n"
-
-    def start(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return time.perf_counter()
-
-    def finish(self):
-        out, err = self.process.communicate(timeout=600)
-        assert out == "done\n", err
-
-    def kill(self, how):
-        self.process.send_signal(how)
-        self.process.communicate(timeout=60)
+SIZE = {"height": 48, "width": 40, "dates": 4}
+REGIONS = 30
 
 
 def contents(store):
-    """Every file but those that say when what was done."""
+    """Every file of a store."""
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
         for path in store.rglob("*")
@@ -67,8 +30,8 @@ def contents(store):
 
 
 def check(store, whole):
-    """Where the store says that a region is there, it is; return how many there are."""
-    manifest = Manifest(place=open_location(store, read_only=True))
+    """Regions that the store records as done have their values; return how many there are."""
+    manifest = Manifest(location=open_location(store, read_only=True))
     if not store.exists() or manifest.job() is None or not (store / "zarr.json").exists():
         return 0
     grid = RegionGrid.from_json(manifest.job()["map"])
@@ -86,13 +49,13 @@ def check(store, whole):
 def undisturbed(tmp_path_factory):
     """Files of a map that nobody disturbed, how long it takes, and what is in it."""
     store = tmp_path_factory.mktemp("kill") / "undisturbed.zarr"
-    job = Job(store)
-    start = job.start()
+    job = Job(store, SIZE)
+    job.start()
+    start = time.perf_counter()
     job.finish()
     seconds = time.perf_counter() - start
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "LONGEST_CHUNK", 8)
-        whole = embed(make_cube(48, 40, dates=4).chunk(x=8, y=8, time=2)).compute()
+    with small_regions():
+        whole = embed(make_cube(**SIZE).chunk(x=8, y=8, time=2)).compute()
     xr.testing.assert_equal(xr_anysat.open_embedding(store).compute(), whole)
     return contents(store), seconds, whole
 
@@ -109,25 +72,26 @@ def undisturbed(tmp_path_factory):
 def test_killed_at_any_moment(rounds, how, undisturbed, tmp_path, record_property):
     expected, seconds, whole = undisturbed
     moments = random.Random(f"{rounds} {how}")
-    found, maps = [], 0
+    counts, maps = [], 0
     store = tmp_path / "0.zarr"
     for _ in range(rounds):
-        job = Job(store)
+        job = Job(store, SIZE)
         job.start()
         time.sleep(moments.uniform(0, 0.7 * seconds))
-        job.kill(how)
-        found.append(check(store, whole) if store.exists() else 0)
-        if found[-1] == 30 or maps < len(found) // 3:  # not always the same store
+        os.kill(job.process.pid, how)
+        job.process.join(60)
+        counts.append(check(store, whole) if store.exists() else 0)
+        if counts[-1] == REGIONS or maps < len(counts) // 3:  # not always the same store
             finish(store, expected, whole)
             maps += 1
             store = tmp_path / f"{maps}.zarr"
     finish(store, expected, whole)
-    record_property("regions there after each kill", found)
+    record_property("regions done after each kill", counts)
 
 
 def finish(store, expected, whole):
-    job = Job(store)
+    job = Job(store, SIZE)
     job.start()
     job.finish()
-    assert check(store, whole) == 30
+    assert check(store, whole) == REGIONS
     assert contents(store) == expected

@@ -125,7 +125,7 @@ def draw_samples(
 
 
 def square_numbers(rows: Array, columns: Array, block: int, width: int) -> Array:
-    """Number the squares in space, and give the one that each pixel is in.
+    """Give the number of the square in space that each pixel is in.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The graph that writes a map: a task to each file, and one that says that a region is there."""
+"""The graph that writes a map: a task for each file, and one that records each region."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,15 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import StoreError
+from xr_anysat.findings import Finding, SetOption
 
-from .layout import ROOT, chunk_name
-from .location import ZarrLocation
-from .manifest import ARRAY, done_record
+from .layout import ARRAY_ROOT, ROOT, chunk_name
+from .location import ZarrLocation, as_buffer
+from .manifest import ARRAY, Manifest
 from .quantize import Quantization
 from .regions import RegionGrid
 
-__all__ = ["Writer", "write_regions"]
+__all__ = ["Writer", "write_blocks"]
 
 Array = npt.NDArray[Any]
 Counts = dict[str, int]
@@ -28,13 +29,13 @@ Counts = dict[str, int]
 class Writer:
     """Where regions are written, how the map is cut into them, and how they are coded."""
 
-    place: ZarrLocation
+    location: ZarrLocation
     grid: RegionGrid
     quantization: Quantization | None = None
 
 
-def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Array:
-    """Write regions of a map.
+def write_blocks(data: da.Array, writer: Writer, regions: list[int]) -> da.Array:
+    """Write regions of a lazy map.
 
     Parameters
     ----------
@@ -48,16 +49,16 @@ def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Arra
     Returns
     -------
     dask.array.Array
-        A row of blocks for each region: the first is there once the region is recorded, the
-        others once its files are written. Keys are new with every call, because a scheduler
-        may remember an earlier one's.
+        A row of blocks for each region: computing the first records the region, computing the
+        others writes its files. Keys are new with every call, because a scheduler may remember
+        an earlier call's.
     """
     name = f"anysat-write-{uuid4().hex}"
     parts = writer.grid.blocks[0]
     (top, _), (left, _) = writer.grid.around(regions)
     tasks: dict[Key, Any] = {}
     for n, region in enumerate(regions):
-        row, column = writer.grid.place(region)
+        row, column = writer.grid.position(region)
         for part in range(parts):
             block = (data.name, part, row - top, column - left)
             tasks[name, n, part + 1] = (_write, block, part, region, writer)
@@ -70,20 +71,32 @@ def write_regions(data: da.Array, writer: Writer, regions: list[int]) -> da.Arra
 
 
 def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
-    """Write a file of a region, and wait until it is there."""
+    """Write a file of a region, and wait until it is on the disk."""
     grid = writer.grid
     features = slice(part * grid.shards[0], min((part + 1) * grid.shards[0], grid.shape[0]))
     window = (features, *grid.window(region))
     shape = tuple(part.stop - part.start for part in window)
     if np.shape(block) != shape:
         raise StoreError(
-            f"{grid.says(region)} came out with shape {np.shape(block)} instead of {shape}: the "
-            "cube's reader does not give what its chunks say"
+            Finding(
+                "region.shape",
+                "{region} came out with shape {shape} instead of {expected}: the function that "
+                "reads the cube returns blocks of other shapes than its chunks",
+                region=grid.describe(region),
+                shape=np.shape(block),
+                expected=shape,
+            )
         )
     if block.dtype == np.float16 and np.isinf(block).any():
         raise StoreError(
-            f"{grid.says(region)} has values beyond 65504, the largest that float16 has; leave out "
-            'dtype="float16", or scale the linear map of reduce= down'
+            Finding(
+                "region.float16",
+                "{region} has values beyond 65504, the largest that float16 has; leave out "
+                "{dtype}, or scale the linear map of {reduce} down",
+                region=grid.describe(region),
+                dtype=SetOption("dtype", "float16"),
+                reduce=SetOption("reduce"),
+            )
         )
     counts: Counts = {}
     if writer.quantization is not None:
@@ -91,36 +104,36 @@ def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
         counts = {"values": values, "clipped": clipped}
     index = grid.files(region)[part]
     name = chunk_name(index)
-    value = _encoded(block, window, index, writer.place)
-    if value is None:  # nothing but missing
-        writer.place.delete(name)
+    value = _encoded(block, window, index, writer.location)
+    if value is None:  # all missing
+        writer.location.delete(name)
     else:
-        writer.place.write(name, value)
-        writer.place.settle([name])
+        writer.location.write(name, value)
+        writer.location.flush([name])
     return counts
 
 
 def _encoded(
-    block: Array, window: tuple[slice, ...], index: tuple[int, int, int], place: ZarrLocation
+    block: Array, window: tuple[slice, ...], index: tuple[int, int, int], location: ZarrLocation
 ) -> bytes | None:
     """Encode a file of the map in memory.
 
-    Zarr would read the file that is there for one at the map's edge, which a kill may have torn.
+    At the map's edge Zarr would read the stored file first, which a kill may have torn.
     """
     import zarr
-    from zarr.core.buffer import default_buffer_prototype
 
-    about = place.read(f"{ARRAY}/{ROOT}")
-    if about is None:
-        raise StoreError(f"{place} has been deleted meanwhile")
-    objects: dict[str, Any] = {ROOT: default_buffer_prototype().buffer.from_bytes(about)}
+    metadata = location.read(ARRAY_ROOT)
+    if metadata is None:
+        raise StoreError(
+            Finding("store.deleted", "{store} has been deleted meanwhile", store=location)
+        )
+    objects: dict[str, Any] = {ROOT: as_buffer(metadata)}
     zarr.open_array(zarr.storage.MemoryStore(objects), mode="r+")[window] = block
-    found = objects.get(chunk_name(index).removeprefix(f"{ARRAY}/"))
-    return None if found is None else found.to_bytes()
+    value = objects.get(chunk_name(index).removeprefix(f"{ARRAY}/"))
+    return None if value is None else value.to_bytes()
 
 
 def _record(written: list[Counts], region: int, writer: Writer) -> None:
-    """Say that a region is complete: its files are there by now."""
+    """Record that a region is complete: its files have been written by now."""
     counts = {name: sum(part[name] for part in written) for name in written[0]}
-    name, value = done_record(writer.grid, region, counts)
-    writer.place.write_json(name, value)
+    Manifest(location=writer.location).set_done(writer.grid, region, counts)

@@ -1,12 +1,11 @@
-"""What a store says of itself in terms that other software knows.
+"""Attributes of a store that other software understands.
 
 Attributes of the root group follow three Zarr conventions: ``proj:`` and ``spatial:`` (zarr-
-conventions, version 1), which say where the map lies, and ``geoemb:`` (the geo-embeddings
-convention, version 1), which says what made it and how it is coded. Their schemas were not at hand
-to validate against when this was written. ``proj:`` and ``spatial:`` are declared with their
-identifiers; ``geoemb:`` is declared by name and address alone, and of its fields are given
-``type``, ``dimensions``, ``model``, ``source_data``, ``data_type``, ``gsd``, ``chip_layout`` and
-``quantization``.
+conventions, version 1) for where the map lies, and ``geoemb:`` (the geo-embeddings convention,
+version 1) for what made it and how it is coded. Their schemas were not available to validate
+against when this was written. ``proj:`` and ``spatial:`` are declared with their identifiers;
+``geoemb:`` is declared by name and address alone, with its fields ``type``, ``dimensions``,
+``model``, ``source_data``, ``data_type``, ``gsd``, ``chip_layout`` and ``quantization``.
 """
 
 from typing import Any
@@ -18,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import ODCExtensionDa
 
 from xr_anysat.errors import StoreError
+from xr_anysat.findings import Finding
 
 from .quantize import MISSING
 
@@ -54,7 +54,7 @@ def convention_attrs(embedding: xr.DataArray, dtype: npt.DTypeLike) -> dict[str,
     Parameters
     ----------
     embedding
-        (feature or component, y, x), with CRS and provenance; its values are not looked at.
+        (feature or component, y, x), with CRS and provenance; its values are not read.
     dtype
         As it is stored.
 
@@ -79,17 +79,20 @@ def convention_attrs(embedding: xr.DataArray, dtype: npt.DTypeLike) -> dict[str,
 
 
 def geobox_of(embedding: xr.DataArray) -> GeoBox:
-    """Grid of a map, as its rows and columns run."""
-    found = ODCExtensionDa(embedding).geobox
-    if not isinstance(found, GeoBox) or found.crs is None:
+    """Grid of a map, in the order of its rows and columns."""
+    geobox = ODCExtensionDa(embedding).geobox
+    if not isinstance(geobox, GeoBox) or geobox.crs is None:
         raise StoreError(
-            "the embedding has no CRS and no regular grid; describe what to_zarr wrote"
+            Finding(
+                "store.no-grid",
+                "the embedding has no CRS and no regular grid; give a store that to_zarr wrote",
+            )
         )
-    return found
+    return geobox
 
 
 def proj_fields(geobox: GeoBox) -> dict[str, Any]:
-    """Give the code of a CRS, or its WKT2 where it has none."""
+    """Code of a CRS, or its WKT2 where it has none."""
     crs: Any = geobox.crs
     if crs.epsg:
         return {"proj:code": f"EPSG:{crs.epsg}"}

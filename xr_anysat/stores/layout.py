@@ -1,7 +1,7 @@
 """A store as it is laid out before anything is computed: all of it but the chunks of the map.
 
 The objects are made in memory and then copied one by one, so that laying out again, after a kill
-or by a second process, writes the same objects over themselves and deletes nothing.
+or by a second process, replaces the objects by identical ones and deletes nothing.
 """
 
 import json
@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import StoreError
+from xr_anysat.findings import Finding, SetOption
 
 from .conventions import convention_attrs
 from .location import ZarrLocation
@@ -20,18 +21,22 @@ from .quantize import MISSING
 from .regions import RegionGrid
 
 __all__ = [
+    "ARRAY_ROOT",
     "ROOT",
     "ROOTS",
     "chunk_name",
     "clear",
-    "finish",
     "is_laid_out",
     "lay_out",
+    "mark_complete",
     "require_free",
 ]
 
 ROOT = "zarr.json"
-"""Written last of all: where it is there, the rest is."""
+"""Written last of all: where there is one, the rest is complete."""
+
+ARRAY_ROOT = f"{ARRAY}/{ROOT}"
+CHUNKS = f"{ARRAY}/c/"
 
 ROOTS = (ROOT, ".zgroup", ".zarray")
 """Any of these makes a folder a Zarr store, of version 3 or 2."""
@@ -41,14 +46,14 @@ PARTIAL = ".partial"
 
 
 def lay_out(
-    place: ZarrLocation, result: xr.DataArray, grid: RegionGrid, beside: xr.Dataset
+    location: ZarrLocation, result: xr.DataArray, grid: RegionGrid, beside: xr.Dataset
 ) -> None:
     """Write coordinates, attributes and the description of the map, and no chunk of it.
 
     Parameters
     ----------
-    place, grid
-        Where, and how it is cut.
+    location, grid
+        Where, and how the map is cut.
     result
         The map, whose values are not computed.
     beside
@@ -73,73 +78,82 @@ def lay_out(
     dataset = template.to_dataset(name=ARRAY).merge(beside, compat="override", join="exact")
     dataset.attrs = convention_attrs(template, dtype)
     dataset.to_zarr(MemoryStore(objects), compute=False, consolidated=False, zarr_format=3)
-    made = {name: found.to_bytes() for name, found in objects.items()}
-    about = {name: json.loads(made[name]) for name in made if name.endswith(ROOT)}
-    about[f"{ARRAY}/{ROOT}"]["fill_value"] = MISSING if coded else "NaN"  # what is not computed yet
-    arrays = {name.removesuffix(f"/{ROOT}"): about[name] for name in sorted(about) if name != ROOT}
-    about[ROOT]["consolidated_metadata"] = {
+    texts = {name: value.to_bytes() for name, value in objects.items()}
+    metadata = {name: json.loads(text) for name, text in texts.items() if name.endswith(ROOT)}
+    metadata[ARRAY_ROOT]["fill_value"] = MISSING if coded else "NaN"  # what is not computed yet
+    metadata[ROOT]["consolidated_metadata"] = {
         "kind": "inline",
         "must_understand": False,
-        "metadata": arrays,
+        "metadata": {
+            name.removesuffix(f"/{ROOT}"): metadata[name]
+            for name in sorted(metadata)
+            if name != ROOT
+        },
     }
-    made |= {name: json.dumps(value, indent=1).encode() for name, value in about.items()}
-    for name in sorted(made, key=lambda name: name == ROOT):
-        place.write(name, made[name])
+    texts |= {name: json.dumps(value, indent=1).encode() for name, value in metadata.items()}
+    for name in sorted(texts, key=lambda name: name == ROOT):
+        location.write(name, texts[name])
 
 
-def is_laid_out(place: ZarrLocation) -> bool:
+def is_laid_out(location: ZarrLocation) -> bool:
     """Whether a store has been laid out to its end."""
-    return None not in (place.read_json(ROOT), place.read_json(f"{ARRAY}/{ROOT}"))
+    return None not in (location.read_json(ROOT), location.read_json(ARRAY_ROOT))
 
 
 def chunk_name(index: tuple[int, int, int]) -> str:
     """Name of the object that holds a file of the map."""
-    return f"{ARRAY}/c/" + "/".join(map(str, index))
+    return CHUNKS + "/".join(map(str, index))
 
 
-def require_free(place: ZarrLocation) -> None:
-    """Make sure that nothing but what `to_zarr` has begun is where a store is to be.
+def require_free(location: ZarrLocation) -> None:
+    """Make sure that a store is to be where there is nothing but what `to_zarr` has begun.
 
     Raises
     ------
     StoreError
         Where there is something else.
     """
-    found = place.find(lambda name: not name.startswith(f"{FOLDER}/"))
-    if found is not None:
-        zarr = any(place.read(name) is not None for name in ROOTS)
+    name = location.find(lambda name: not name.startswith(f"{FOLDER}/"))
+    if name is not None:
+        is_zarr = any(location.read(root) is not None for root in ROOTS)
         raise StoreError(
-            f"{place} holds {'a Zarr store' if zarr else repr(found)} that to_zarr did not begin; "
-            "give another store, or delete it by hand: overwrite=True deletes what to_zarr has "
-            "begun, and nothing else, since it might be what the cube is read from."
+            Finding(
+                "store.foreign",
+                "{store} holds {content} that to_zarr did not begin; give another store, or delete "
+                "it by hand: {overwrite} deletes what to_zarr has begun, and nothing else, since "
+                "it might be what the cube is read from.",
+                store=location,
+                content="a Zarr store" if is_zarr else repr(name),
+                overwrite=SetOption("overwrite", True),
+            )
         )
 
 
-def clear(place: ZarrLocation) -> None:
+def clear(location: ZarrLocation) -> None:
     """Delete a store that `to_zarr` has begun.
 
-    It cannot be opened any more before its data go, and what says whose it is goes last: after a
-    kill it is neither taken for whole nor for somebody else's.
+    It can no longer be opened before its data are deleted, and the record of its job is deleted
+    last: after a kill it is neither taken for complete nor for somebody else's.
 
     Raises
     ------
     StoreError
         Where there is something that `to_zarr` did not begin.
     """
-    manifest = Manifest(place=place)
+    manifest = Manifest(location=location)
     if manifest.job() is None:
-        require_free(place)
-    for name in (ROOT, f"{ARRAY}/{ROOT}"):
-        place.delete(name)
-    manifest.forget()
-    names = [name for name in place.names() if not name.startswith(f"{FOLDER}/")]
+        require_free(location)
+    for name in (ROOT, ARRAY_ROOT):
+        location.delete(name)
+    manifest.delete_records()
+    names = [name for name in location.names() if not name.startswith(f"{FOLDER}/")]
     for folder in sorted({_folder(name) for name in names} - {""}):
-        place.delete_below(folder)
+        location.delete_folder(folder)
     for name in names:
         if not _folder(name):
-            place.delete(name)
-    manifest.disown()
-    place.delete_below(ARRAY)  # folders that have become empty
+            location.delete(name)
+    manifest.delete_job()
+    location.delete_folder(ARRAY)  # folders that have become empty
 
 
 def _folder(name: str) -> str:
@@ -149,18 +163,18 @@ def _folder(name: str) -> str:
     return f"{inside}{first}" if slash else ""
 
 
-def finish(place: ZarrLocation, attrs: dict[str, Any]) -> None:
-    """Say that a store is complete, and sweep up what kills have left."""
-    for name in [*place.names(f"{ARRAY}/c/"), *place.names(f"{FOLDER}/")]:
+def mark_complete(location: ZarrLocation, attrs: dict[str, Any]) -> None:
+    """Record that a store is complete, and delete the partial files that kills have left."""
+    for name in [*location.names(CHUNKS), *location.names(f"{FOLDER}/")]:
         if name.endswith(PARTIAL):
-            place.delete(name)
-    said = {"complete": 1, **attrs}
-    root, array = place.read_json(ROOT), place.read_json(f"{ARRAY}/{ROOT}")
+            location.delete(name)
+    attrs = {"complete": 1, **attrs}
+    root, array = location.read_json(ROOT), location.read_json(ARRAY_ROOT)
     copies = (root.get("consolidated_metadata") or {}).get("metadata", {})
-    for value, name, whole in (
-        (array, f"{ARRAY}/{ROOT}", array),
+    for metadata, name, document in (
+        (array, ARRAY_ROOT, array),
         (copies.get(ARRAY, array), ROOT, root),
     ):
-        if not value["attributes"].items() >= said.items():
-            value["attributes"] |= said
-            place.write_json(name, whole)
+        if not metadata["attributes"].items() >= attrs.items():
+            metadata["attributes"] |= attrs
+            location.write_json(name, document)

@@ -1,28 +1,35 @@
-"""Places where small objects and arrays are kept: paths, URLs and Zarr stores alike.
+"""Where small objects and arrays are kept: paths, URLs and Zarr stores alike.
 
 An object is written whole or not at all wherever the store can do so (Zarr's stores of local files
 and of object storage can), and no object is read in order to be changed.
 """
 
+import asyncio
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from xr_anysat.errors import MissingExtraError, OptionError, StoreError
+from xr_anysat.findings import Advice, Call, Finding, SetOption
 
 __all__ = ["ZarrLocation", "open_location"]
 
-SIDE_BY_SIDE = 32
+T = TypeVar("T")
+
+CONCURRENT_READS = 32
 """Small objects that are read at once: object storage takes some hundredths of a second to each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZarrLocation:
     """A Zarr store, and a path in it.
+
+    Everything that is deleted goes through `delete` and `delete_folder`, everything that only one
+    of several processes may write through `claim_json`.
 
     Parameters
     ----------
@@ -44,117 +51,108 @@ class ZarrLocation:
 
     def read(self, name: str) -> bytes | None:
         """Read an object, None where there is none."""
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
-        found = sync(self.store.get(self.key(name), default_buffer_prototype()))
-        return None if found is None else found.to_bytes()
+        return _wait(self._get(name))
 
     def read_each(self, names: Iterable[str]) -> list[bytes | None]:
-        """Read objects at once, as many side by side as the store takes."""
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.common import concurrent_map
-        from zarr.core.sync import sync
+        """Read several objects concurrently."""
 
-        async def read(name: str) -> bytes | None:
-            found = await self.store.get(self.key(name), default_buffer_prototype())
-            return None if found is None else found.to_bytes()
+        async def read_all() -> list[bytes | None]:
+            limit = asyncio.Semaphore(CONCURRENT_READS)
 
-        return list(sync(concurrent_map([(name,) for name in names], read, SIDE_BY_SIDE)))
+            async def read(name: str) -> bytes | None:
+                async with limit:
+                    return await self._get(name)
+
+            return await asyncio.gather(*map(read, names))
+
+        return _wait(read_all())
+
+    async def _get(self, name: str) -> bytes | None:
+        from zarr.buffer import default_buffer_prototype
+
+        value = await self.store.get(self.key(name), default_buffer_prototype())
+        return None if value is None else value.to_bytes()
 
     def read_json(self, name: str) -> Any:
         """Read an object of JSON, None where there is none or it was not written to its end."""
-        found = self.read(name)
+        text = self.read(name)
         try:
-            return None if found is None else json.loads(found)
+            return None if text is None else json.loads(text)
         except ValueError:
             return None
 
     def write(self, name: str, value: bytes) -> None:
-        """Write an object, over what was there."""
-        from zarr.core.sync import sync
-
-        sync(self.store.set(self.key(name), _buffer(value)))
+        """Write an object, replacing an earlier one."""
+        _wait(self.store.set(self.key(name), as_buffer(value)))
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write an object of JSON, over what was there."""
-        self.write(name, json.dumps(value, indent=1).encode())
+        """Write an object of JSON, replacing an earlier one."""
+        self.write(name, _to_text(value))
 
     def claim_json(self, name: str, value: Any) -> Any:
-        """Write an object of JSON unless it is there, and return the one that is there."""
-        from zarr.core.sync import sync
-
+        """Write an object of JSON unless there is one, and return the one in the store."""
         if self.read_json(name) is None and self.read(name) is not None:
             self.delete(name)  # torn: a store that does not write whole objects, and a kill
-        text = json.dumps(value, indent=1).encode()
         try:
-            sync(self.store.set_if_not_exists(self.key(name), _buffer(text)))
+            _wait(self.store.set_if_not_exists(self.key(name), as_buffer(_to_text(value))))
         except OSError:  # of file systems without hard links
             if self.read(name) is None:
-                self.write(name, text)
+                self.write_json(name, value)
         return self.read_json(name)
 
     def delete(self, name: str) -> None:
-        """Delete an object, if it is there."""
-        from zarr.core.sync import sync
-
+        """Delete an object, if there is one."""
         with suppress(FileNotFoundError):
-            sync(self.store.delete(self.key(name)))
+            _wait(self.store.delete(self.key(name)))
 
-    def delete_below(self, folder: str) -> None:
-        """Delete a folder with all that is in it."""
-        from zarr.core.sync import sync
-
-        sync(self.store.delete_dir(self.key(folder)))
+    def delete_folder(self, folder: str) -> None:
+        """Delete a folder with everything in it."""
+        _wait(self.store.delete_dir(self.key(folder)))
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of all objects below a prefix, which is empty or ends in a slash."""
-        from zarr.core.sync import sync
+        return self._list(prefix)
 
+    def find(self, wanted: Callable[[str], bool]) -> str | None:
+        """Name of the first object that is wanted; what comes after it is not listed."""
+        return next(iter(self._list("", wanted, most=1)), None)
+
+    def _list(
+        self, prefix: str, wanted: Callable[[str], bool] = lambda _: True, most: int | None = None
+    ) -> list[str]:
         async def collect() -> list[str]:
-            return [key async for key in self.store.list_prefix(self.key(prefix))]
+            names: list[str] = []
+            async for key in self.store.list_prefix(self.key(prefix)):
+                name = key[len(self.key("")) :]
+                if wanted(name):
+                    names.append(name)
+                    if len(names) == most:
+                        break
+            return names
 
-        skipped = len(self.path) + 1 if self.path else 0
         try:
-            return [key[skipped:] for key in sync(collect())]
+            return _wait(collect())
         except FileNotFoundError:
             return []
 
-    def find(self, wanted: Callable[[str], bool]) -> str | None:
-        """Name of some object that is wanted, without listing what comes after it."""
-        from zarr.core.sync import sync
-
-        skipped = len(self.path) + 1 if self.path else 0
-
-        async def first() -> str | None:
-            async for key in self.store.list_prefix(self.key("")):
-                if wanted(key[skipped:]):
-                    return key[skipped:]
-            return None
-
-        try:
-            return sync(first())
-        except FileNotFoundError:
-            return None
-
-    def settle(self, names: Iterable[str]) -> None:
+    def flush(self, names: Iterable[str]) -> None:
         """Wait until objects are on the disk, where the store is one of local files.
 
-        Some file systems tell only then that there was no room for them.
+        Some file systems report only then that there was no room for them.
         """
         from zarr.storage import LocalStore
 
         if not isinstance(self.store, LocalStore):
             return
-        files = [self.store.root / self.key(name) for name in names]
-        there = [file for file in files if file.is_file()]
-        folders = {file.parent for file in there} if os.name == "posix" else set()
-        for path in (*there, *folders):
+        paths = (self.store.root / self.key(name) for name in names)
+        files = [path for path in paths if path.is_file()]
+        folders = {file.parent for file in files} if os.name == "posix" else set()
+        for path in (*files, *folders):
             handle = os.open(path, os.O_RDONLY if path in folders else os.O_RDWR)
             try:
                 os.fsync(handle)
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # cannot tell
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported there
                     raise
             finally:
                 os.close(handle)
@@ -170,46 +168,69 @@ def open_location(
     OptionError
         For anything else.
     StoreError
-        Where a URL cannot be opened, or the store cannot be written, though it is to be.
+        Where a URL cannot be opened, or the store is to be written and cannot be.
     MissingExtraError
-        Where what a URL's protocol needs is not installed.
+        Where the package that a URL's protocol needs is not installed.
     """
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore, LocalStore, StorePath
 
     if isinstance(store, os.PathLike):
         store = os.fspath(store)
-    url = isinstance(store, str) and "://" in store
-    if storage_options is not None and not (url and not store.startswith("file://")):
-        raise OptionError("storage_options= goes with the URL of a remote store, such as s3://...")
+    remote = isinstance(store, str) and "://" in store and not store.startswith("file://")
+    if storage_options is not None and not remote:
+        raise OptionError(
+            Finding(
+                "store.storage-options",
+                "{option} goes with the URL of a remote store, such as s3://...",
+                option=SetOption("storage_options"),
+            )
+        )
     path = ""
     if isinstance(store, StorePath):
         store, path = store.store, store.path
-    if isinstance(store, str) and (not url or store.startswith("file://")):
+    if remote:
+        opened: Any = _open_url(store, storage_options, read_only)
+    elif isinstance(store, str):
         # absolute: a worker's working directory may be another
         local = os.path.abspath(os.path.expanduser(store.removeprefix("file://")))
-        opened: Any = LocalStore(local, read_only=read_only)
-    elif url:
-        opened = _open_url(store, storage_options, read_only)
+        opened = LocalStore(local, read_only=read_only)
     elif isinstance(store, Store):
         opened = store
     elif type(store).__name__ == "FSMap":
         opened = FsspecStore.from_mapper(store, read_only=read_only)
     else:
         raise OptionError(
-            f"store= is a {type(store).__name__}; give a path, a URL such as s3://bucket/map.zarr, "
-            "or a Zarr store such as zarr.storage.MemoryStore()"
+            Finding(
+                "store.kind",
+                "{option} is a {kind}; give a path, a URL such as s3://bucket/map.zarr, or a Zarr "
+                "store such as {0}",
+                Call("zarr.storage.MemoryStore()"),
+                option=SetOption("store"),
+                kind=type(store).__name__,
+            )
         )
-    if not read_only and not (
-        opened.supports_writes and opened.supports_deletes and opened.supports_listing
-    ):
-        raise StoreError(
-            f"{opened} cannot delete, list or replace what it holds, which resuming needs; write "
-            "to a folder or to object storage, and pack it afterwards"
-        )
-    if not read_only and opened.read_only:
-        raise StoreError(f"{opened} was opened read-only; open it for writing")
+    if not read_only:
+        _check_writable(opened)
     return ZarrLocation(store=opened, path=path)
+
+
+def _check_writable(store: Any) -> None:
+    if not (store.supports_writes and store.supports_deletes and store.supports_listing):
+        raise StoreError(
+            Finding(
+                "store.cannot-resume",
+                "{store} cannot delete, list or replace its objects, which resuming needs; {0}",
+                Advice("write to a folder or to object storage, and pack it afterwards"),
+                store=store,
+            )
+        )
+    if store.read_only:
+        raise StoreError(
+            Finding(
+                "store.read-only", "{store} was opened read-only; open it for writing", store=store
+            )
+        )
 
 
 def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool) -> Any:
@@ -219,17 +240,45 @@ def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool)
         return FsspecStore.from_url(url, storage_options=storage_options, read_only=read_only)
     except ImportError as error:
         raise MissingExtraError(
-            f"{url} needs a package of its protocol, which is not installed ({error}); install it: "
-            "pip install s3fs, gcsfs or adlfs for s3://, gs:// or abfs://, for example."
+            Finding(
+                "store.protocol",
+                "{url} needs the package of its protocol, which is not installed ({error}); "
+                "install it: {0} for s3://, {1} for gs://, {2} for abfs://, for example.",
+                *(Call(f"pip install {package}") for package in ("s3fs", "gcsfs", "adlfs")),
+                url=url,
+                error=error,
+            )
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{url} cannot be opened: {error}. Give a path, or a URL that fsspec knows, such as "
-            "s3://bucket/map.zarr, with storage_options= where it needs them."
+            Finding(
+                "store.url",
+                "{url} cannot be opened: {error}. Give a path, or a URL that fsspec knows, such as "
+                "s3://bucket/map.zarr, with {option} where it needs them.",
+                url=url,
+                error=error,
+                option=SetOption("storage_options"),
+            )
         ) from error
 
 
-def _buffer(value: bytes) -> Any:
-    from zarr.core.buffer import default_buffer_prototype
+def as_buffer(value: bytes) -> Any:
+    """Bytes as Zarr's stores take them."""
+    from zarr.buffer import default_buffer_prototype
 
     return default_buffer_prototype().buffer.from_bytes(value)
+
+
+def _to_text(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode()
+
+
+def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a store's coroutine to its end.
+
+    Zarr has no public function for it. A loop of our own would not do: clients of object storage
+    belong to the loop that used them first, and Zarr reads and writes the same store in its own.
+    """
+    from zarr.core.sync import sync
+
+    return sync(coroutine)

@@ -1,8 +1,8 @@
-"""What a store says of itself: the job it belongs to, what is done of it, and what has failed.
+"""The records of a store: the job it belongs to, which regions are done, and which have failed.
 
-All of it lies beside the chunks of the embedding, in objects that are each written once and whole
-by one process; nothing is read in order to be changed. Where the embedding is deleted or replaced,
-these go with it.
+They lie beside the chunks of the embedding, in objects that are each written once and whole by one
+process; none is read in order to be changed. Where the embedding is deleted or replaced, they go
+with it.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 from xr_anysat._version import __version__
 from xr_anysat.errors import StoreError
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.job.fingerprint import fingerprint
 from xr_anysat.job.job import EmbedJob
 
@@ -20,7 +21,7 @@ from .location import ZarrLocation
 from .regions import RegionGrid
 from .report import FailedRegion
 
-__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe", "done_record"]
+__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe"]
 
 ARRAY = "embedding"
 FOLDER = f"{ARRAY}/progress"
@@ -31,113 +32,129 @@ DONE = f"{FOLDER}/done/"
 FAILED = f"{FOLDER}/failed/"
 
 FORMAT = 1
-"""Of these objects."""
+"""Version of these records."""
 
 SHOWN = 8
-"""Differences that a message lists."""
+"""Maximum number of differences that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The objects of a store that say what is in it."""
+    """The records of a store: every one is read, written and deleted here."""
 
-    place: ZarrLocation
+    location: ZarrLocation
 
     def job(self) -> dict[str, Any] | None:
-        """Give the job that a store was laid out for, None where there is none."""
-        found = self.place.read_json(JOB)
-        return found if isinstance(found, dict) else None
+        """Read the job that a store was laid out for, None where there is none."""
+        return self._read(JOB)
 
     def claim(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Make a store that of a job, unless another process just has; return whose it is."""
-        found = self.place.claim_json(JOB, job)
-        return found if isinstance(found, dict) else job
+        """Make a store that of a job, unless another process just has; return the store's job."""
+        return self._claim(JOB, job)
 
     def statistics(self) -> dict[str, Any] | None:
-        """Numbers that the cube is normalised with, once they are computed."""
-        found = self.place.read_json(STATISTICS)
-        return found if isinstance(found, dict) else None
+        """Read the numbers that the cube is normalised with, None before they are computed."""
+        return self._read(STATISTICS)
 
     def keep_statistics(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Keep these numbers, unless there are some; return those that are there."""
-        found = self.place.claim_json(STATISTICS, numbers)
-        return found if isinstance(found, dict) else numbers
+        """Keep these numbers, unless there are some; return the store's."""
+        return self._claim(STATISTICS, numbers)
 
     def packing(self) -> dict[str, Any] | None:
-        """Numbers that the embedding is reduced and quantized with, once they are fitted."""
-        found = self.place.read_json(PACKING)
-        return found if isinstance(found, dict) else None
+        """Read the numbers of the reduction and the quantization, None before they are fitted."""
+        return self._read(PACKING)
 
     def keep_packing(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Keep these numbers, unless there are some; return those that are there."""
-        found = self.place.claim_json(PACKING, numbers)
-        return found if isinstance(found, dict) else numbers
-
-    def coded(self, grid: RegionGrid) -> tuple[int, int]:
-        """Add up what complete regions say of their codes: values, and those out of range."""
-        names = [f"{DONE}{grid.name(region)}.json" for region in sorted(self.done(grid))]
-        values = clipped = 0
-        for found in self.place.read_each(names):
-            with suppress(TypeError, ValueError, KeyError):  # torn
-                record = json.loads(found or b"{}")
-                values, clipped = values + record["values"], clipped + record["clipped"]
-        return values, clipped
+        """Keep these numbers, unless there are some; return the store's."""
+        return self._claim(PACKING, numbers)
 
     def done(self, grid: RegionGrid) -> set[int]:
-        """List the regions that are complete: that their object is there says it."""
+        """List the regions that are complete: those that have a record."""
         return set(self._regions(DONE, grid))
 
     def is_done(self, grid: RegionGrid, region: int) -> bool:
         """Whether a region is complete, as this process sees the store."""
-        return self.place.read(f"{DONE}{grid.name(region)}.json") is not None
+        return self.location.read(_name(DONE, grid, region)) is not None
+
+    def set_done(self, grid: RegionGrid, region: int, counts: dict[str, int]) -> None:
+        """Record that a region is complete: its files have been written.
+
+        Parameters
+        ----------
+        grid, region
+            Which.
+        counts
+            How many values were coded, and clipped, of a map of codes.
+        """
+        rows, columns = grid.window(region)
+        record = {
+            "region": region,
+            "rows": [rows.start, rows.stop],
+            "columns": [columns.start, columns.stop],
+            **counts,
+        }
+        self.location.write_json(_name(DONE, grid, region), record)
+
+    def coded(self, grid: RegionGrid) -> tuple[int, int]:
+        """Add up the counts of complete regions: values, and those that were clipped."""
+        names = [_name(DONE, grid, region) for region in sorted(self.done(grid))]
+        values = clipped = 0
+        for text in self.location.read_each(names):
+            with suppress(TypeError, ValueError, KeyError):  # torn
+                record = json.loads(text or b"{}")
+                values, clipped = values + record["values"], clipped + record["clipped"]
+        return values, clipped
 
     def failed(self, grid: RegionGrid) -> list[FailedRegion]:
-        """Read the manifest of failed regions, without those that have been done since."""
-        missing = set(self._regions(FAILED, grid)) - self.done(grid)
-        found = []
-        for region in sorted(missing):
-            value = self.place.read_json(f"{FAILED}{grid.name(region)}.json")
+        """Read the list of failed regions, without those that have been done since."""
+        failed = []
+        for region in sorted(set(self._regions(FAILED, grid)) - self.done(grid)):
+            record = self.location.read_json(_name(FAILED, grid, region))
             with suppress(TypeError, AttributeError):  # torn, or of another version
-                found.append(FailedRegion.from_json(value))
-        return found
+                failed.append(FailedRegion.from_json(record))
+        return failed
 
     def set_failed(self, grid: RegionGrid, failed: FailedRegion) -> None:
         """Put a region on the list of those that failed."""
-        self.place.write_json(f"{FAILED}{grid.name(failed.region)}.json", asdict(failed))
+        self.location.write_json(_name(FAILED, grid, failed.region), asdict(failed))
 
     def clear_failed(self, grid: RegionGrid, regions: set[int]) -> None:
         """Take regions off that list."""
         for region in regions & set(self._regions(FAILED, grid)):
-            self.place.delete(f"{FAILED}{grid.name(region)}.json")
+            self.location.delete(_name(FAILED, grid, region))
 
-    def forget(self) -> None:
-        """Delete what is said of the data, before the data: in this order no kill is a lie."""
-        names = [name for name in self.place.names(f"{FOLDER}/") if name != JOB]
+    def delete_records(self) -> None:
+        """Delete all records but the job, those of complete regions first.
+
+        In this order, and before the data, a kill leaves no record of data that are gone.
+        """
+        names = [name for name in self.location.names(f"{FOLDER}/") if name != JOB]
         for name in sorted(names, key=lambda name: not name.startswith(DONE)):
-            self.place.delete(name)
+            self.location.delete(name)
 
-    def disown(self) -> None:
-        """Delete what says whose the store is, when there is nothing else left."""
-        self.place.delete(JOB)
+    def delete_job(self) -> None:
+        """Delete the record of whose the store is, once nothing else is left."""
+        self.location.delete(JOB)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        record = self.location.read_json(name)
+        return record if isinstance(record, dict) else None
+
+    def _claim(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        stored = self.location.claim_json(name, record)
+        return stored if isinstance(stored, dict) else record
 
     def _regions(self, folder: str, grid: RegionGrid) -> Iterator[int]:
-        for name in self.place.names(folder):
+        for name in self.location.names(folder):
             if name.endswith(".json"):  # others are left from a kill
                 region = grid.number(name.removeprefix(folder).removesuffix(".json"))
                 if region is not None:  # a file manager's, or somebody's copy
                     yield region
 
 
-def done_record(grid: RegionGrid, region: int, coded: dict[str, int]) -> tuple[str, dict[str, Any]]:
-    """Name and contents of the object that says that a region is complete, with its codes."""
-    rows, columns = grid.window(region)
-    value = {
-        "region": region,
-        "rows": [rows.start, rows.stop],
-        "columns": [columns.start, columns.stop],
-        **coded,
-    }
-    return f"{DONE}{grid.name(region)}.json", value
+def _name(folder: str, grid: RegionGrid, region: int) -> str:
+    """Name of a region's record."""
+    return f"{folder}{grid.name(region)}.json"
 
 
 def describe(job: EmbedJob, grid: RegionGrid, mask: Any, packing: dict[str, Any]) -> dict[str, Any]:
@@ -164,17 +181,16 @@ def describe(job: EmbedJob, grid: RegionGrid, mask: Any, packing: dict[str, Any]
     }
 
 
-def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Name what differs between two jobs."""
-    found: list[str] = []
+def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Name what differs between the job of a store and the one that was asked for."""
+    named: list[str] = []
     for part in ("format", "xr_anysat", "cube", "options", "model"):
-        found += _differences(part, there.get(part), here.get(part))
-    if there.get("map", {}).get("shape") != here["map"]["shape"]:
-        found += _differences("map.shape", there.get("map", {}).get("shape"), here["map"]["shape"])
-    return found
+        named += _differences(part, stored.get(part), asked.get(part))
+    shapes = stored.get("map", {}).get("shape"), asked["map"]["shape"]
+    return named + list(_differences("map.shape", *shapes))
 
 
-def check_same(place: ZarrLocation, there: dict[str, Any], here: dict[str, Any]) -> None:
+def check_same(location: ZarrLocation, stored: dict[str, Any], asked: dict[str, Any]) -> None:
     """Refuse to go on with another job's store.
 
     Raises
@@ -182,36 +198,40 @@ def check_same(place: ZarrLocation, there: dict[str, Any], here: dict[str, Any])
     StoreError
         With the differences.
     """
-    found = differences(there, here)
-    if not found:
+    named = differences(stored, asked)
+    if not named:
         return
-    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    lines = "\n".join(f"  - {line}" for line in [*found[:SHOWN], *more])
+    more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
     raise StoreError(
-        f"{place} was begun with another cube, model or options:\n{lines}\n"
-        "Call with the same to go on with it, give another store, or delete what is there with "
-        "overwrite=True."
+        Finding(
+            "store.other-job",
+            "{store} was begun with another cube, model or options:\n{differences}\n"
+            "Call with the same to go on with it, give another store, or delete what is there with "
+            "{0}.",
+            SetOption("overwrite", True),
+            store=location,
+            differences="\n".join(f"  - {line}" for line in [*named[:SHOWN], *more]),
+        )
     )
 
 
-def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in [*there, *(key for key in here if key not in there)]:
-            yield from _differences(f"{name}.{key}", there.get(key), here.get(key))
-    elif name == "cube.values" and None in (there, here):
+def _differences(name: str, stored: Any, asked: Any) -> Iterator[str]:
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in [*stored, *(key for key in asked if key not in stored)]:
+            yield from _differences(f"{name}.{key}", stored.get(key), asked.get(key))
+    elif name == "cube.values" and None in (stored, asked):
         return  # a lazy cube and one in memory: there is nothing to compare
-    elif name == "options.mask" and "lazy" in (there, here) and None not in (there, here):
+    elif name == "options.mask" and "lazy" in (stored, asked) and None not in (stored, asked):
         return
-    elif isinstance(there, list) and isinstance(here, list) and there != here:
-        if len(there) != len(here):
-            yield f"{name}: {len(there)} in the store, {len(here)} now"
+    elif isinstance(stored, list) and isinstance(asked, list) and stored != asked:
+        if len(stored) != len(asked):
+            yield f"{name}: {len(stored)} in the store, {len(asked)} now"
             return
-        first = next(
-            n for n, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1]
-        )
-        yield f"{name}[{first}]: {_short(there[first])} in the store, {_short(here[first])} now"
-    elif there != here:
-        yield f"{name}: {_short(there)} in the store, {_short(here)} now"
+        pairs = enumerate(zip(stored, asked, strict=True))
+        n, (one, other) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+        yield f"{name}[{n}]: {_short(one)} in the store, {_short(other)} now"
+    elif stored != asked:
+        yield f"{name}: {_short(stored)} in the store, {_short(asked)} now"
 
 
 def _short(value: Any) -> str:

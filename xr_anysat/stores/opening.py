@@ -1,4 +1,4 @@
-"""Stores that `to_zarr` has begun, opened: their map, and the numbers that it was made with."""
+"""Opening what `to_zarr` has written: the map, and the numbers that it was packed with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,11 @@ import xarray as xr
 from dask.base import tokenize
 
 from xr_anysat.errors import StoreError, warn
+from xr_anysat.findings import Call, Finding
 from xr_anysat.formatting import count_text
 from xr_anysat.results.labels import LONG_NAME
 
-from .layout import ROOT, is_laid_out
+from .layout import ARRAY_ROOT, ROOT, is_laid_out
 from .location import ZarrLocation, open_location
 from .manifest import ARRAY, Manifest
 from .quantize import MISSING
@@ -30,15 +31,15 @@ def open_embedding(
     store, storage_options
         As in `to_zarr`.
     decode : bool
-        Of a store with ``quantize="int8"``: whether to give values, float32 and NaN where they are
-        missing. If False, codes as they are stored, int8 and -128 where they are missing, with
-        coordinates ``scale`` and ``offset``: ``value = code * scale + offset``.
+        Of a store with ``quantize="int8"``: whether to return values, float32 and NaN where
+        missing. If False, codes as they are stored, int8 and -128 where missing, with coordinates
+        ``scale`` and ``offset``: ``value = code * scale + offset``.
 
     Returns
     -------
     xarray.DataArray
         (feature, y, x), or (component, y, x) with ``reduce=``. Lazy, in chunks of some features of
-        a region, so that a map of few of them reads few.
+        a region, so that a map of a few features reads little.
 
     Raises
     ------
@@ -48,38 +49,45 @@ def open_embedding(
     Warns
     -----
     AnySatWarning
-        With the share that is there, where some of it is missing.
+        With the share that is complete, where some of it is missing.
     """
-    place = open_location(store, storage_options, read_only=True)
-    manifest = Manifest(place=place)
-    job, dataset = open_stored(place, decode)
+    location = open_location(store, storage_options, read_only=True)
+    job, dataset = open_stored(location, decode)
+    manifest = Manifest(location=location)
     result = dataset[ARRAY].drop_vars(["scale", "offset"], errors="ignore")
     result = result.assign_coords({name: _loaded(result[name]) for name in result.coords})
-    coded = {name: dataset[name].load() for name in ("scale", "offset") if name in dataset}
-    if job is None:  # written by other means: a store is known by what describes it
+    numbers = {name: dataset[name].load() for name in ("scale", "offset") if name in dataset}
+    if job is None:  # written by other means: the metadata stand for the contents
         grid, done = None, set[int]()
-        said: Any = place.read_each([ROOT, f"{ARRAY}/{ROOT}"])
+        contents: Any = location.read_each([ROOT, ARRAY_ROOT])
         chunks = result.encoding["preferred_chunks"]
     else:
         grid = RegionGrid.from_json(job["map"])
         done = manifest.done(grid)
-        said = [job, sorted(done)]
+        contents = [job, sorted(done)]
         chunks = dict(zip(result.dims, (grid.chunks[0], *grid.shards[1:]), strict=True))
-    # what is there belongs to the names of the blocks, which a cluster may remember
-    numbers = [coded[name].values for name in coded]
-    result = _chunked(result, chunks, tokenize(str(place), said, numbers, decode))
-    if coded:
-        result = _decoded(result, coded) if decode else _as_stored(result, coded)
+    # names of blocks depend on the contents, because a cluster may remember earlier blocks
+    values = [array.values for array in numbers.values()]
+    result = _chunked(result, chunks, tokenize(str(location), contents, values, decode))
+    if numbers:
+        result = _decoded(result, numbers) if decode else _as_stored(result, numbers)
     if grid is None:
         return result
     result.attrs["complete"] = int(len(done) == len(grid))
     if len(done) < len(grid):
         failed = manifest.failed(grid)
-        some = f"; {len(failed)} have failed, first {failed[0]!r}" if failed else ""
         warn(
-            f"{place} is not complete: {len(done)} of {count_text(len(grid), 'region')} "
-            f"({len(done) / len(grid):.1%}) are there, and the others are NaN{some}. The call of "
-            "to_zarr that began it goes on with it."
+            Finding(
+                "store.incomplete",
+                "{store} is not complete: {done} of {regions} ({share:.1%}) are there, and the "
+                "others are NaN{failed}. The call of to_zarr that began it goes on with it.",
+                severity="warning",
+                store=location,
+                done=len(done),
+                regions=count_text(len(grid), "region"),
+                share=len(done) / len(grid),
+                failed=f"; {len(failed)} have failed, first {failed[0]!r}" if failed else "",
+            )
         )
     return result
 
@@ -87,7 +95,7 @@ def open_embedding(
 def open_reduction(store: Any, *, storage_options: dict[str, Any] | None = None) -> xr.Dataset:
     """Open the linear map that an embedding in a store was reduced with.
 
-    Give it to ``to_zarr(reduce=...)`` of another cube, and both maps are in the same space.
+    Give it to ``to_zarr(reduce=...)`` of another cube to have both maps in the same space.
 
     Parameters
     ----------
@@ -107,13 +115,13 @@ def open_reduction(store: Any, *, storage_options: dict[str, Any] | None = None)
         Where there is no embedding, or it is not reduced.
     """
     names = ("components", "mean", "explained_variance_ratio")
-    return _beside(store, storage_options, names, "reduced", "reduce=64")
+    return _numbers(store, storage_options, names, "reduced", "reduce=64")
 
 
 def open_quantization(store: Any, *, storage_options: dict[str, Any] | None = None) -> xr.Dataset:
     """Open the numbers that an embedding in a store was quantized with.
 
-    Give them to ``to_zarr(quantize=...)`` of another cube, and the codes of both mean the same.
+    Give them to ``to_zarr(quantize=...)`` of another cube to have the codes of both mean the same.
 
     Parameters
     ----------
@@ -131,45 +139,67 @@ def open_quantization(store: Any, *, storage_options: dict[str, Any] | None = No
     StoreError
         Where there is no embedding, or it is not quantized.
     """
-    return _beside(store, storage_options, ("scale", "offset"), "quantized", 'quantize="int8"')
+    return _numbers(store, storage_options, ("scale", "offset"), "quantized", 'quantize="int8"')
 
 
-def _beside(
+def _numbers(
     store: Any, storage_options: dict[str, Any] | None, names: tuple[str, ...], what: str, how: str
 ) -> xr.Dataset:
     """Load variables beside a map, with the map's attributes."""
-    place = open_location(store, storage_options, read_only=True)
-    _, dataset = open_stored(place, decode=True)
-    found = dataset[[name for name in names if name in dataset]]
-    if names[0] not in found:
+    location = open_location(store, storage_options, read_only=True)
+    _, dataset = open_stored(location, decode=True)
+    numbers = dataset[[name for name in names if name in dataset]]
+    if names[0] not in numbers:
         raise StoreError(
-            f"the embedding in {place} is not {what}; to_zarr({how}) makes one that is"
+            Finding(
+                "store.not-packed",
+                "the embedding in {store} is not {packed}; {0} makes one that is",
+                Call(f"cube.anysat.to_zarr(store, {how})"),
+                store=location,
+                packed=what,
+            )
         )
-    scalars = [name for name, coord in found.coords.items() if not coord.dims]
+    scalars = [name for name, coord in numbers.coords.items() if not coord.dims]
     attrs = {name: v for name, v in dataset[ARRAY].attrs.items() if name != "complete"}
-    found = found.drop_vars(scalars).load()
-    found.attrs = attrs
-    return found
+    return numbers.drop_vars(scalars).load().assign_attrs(attrs)
 
 
-def open_stored(place: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | None, xr.Dataset]:
-    """Open a store with all that is beside its map, and nothing loaded."""
+def open_stored(location: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | None, xr.Dataset]:
+    """Open a store with all variables beside its map, and nothing loaded."""
     try:
-        job = Manifest(place=place).job()
-        there = is_laid_out(place)
+        job = Manifest(location=location).job()
+        laid_out = is_laid_out(location)
     except FileNotFoundError:
-        job, there = None, False
+        job, laid_out = None, False
     except OSError as error:
-        raise StoreError(f"{place} cannot be read: {error}") from error
-    if not there:
-        begun = "has been begun, but is not laid out yet" if job else "holds no embedding"
-        raise StoreError(f'{place} {begun}; cube.anysat.to_zarr("map.zarr") makes one')
+        raise StoreError(
+            Finding(
+                "store.unreadable", "{store} cannot be read: {error}", store=location, error=error
+            )
+        ) from error
+    if not laid_out:
+        raise StoreError(
+            Finding(
+                "store.no-embedding",
+                "{store} {state}; {0} makes one",
+                Call('cube.anysat.to_zarr("map.zarr")'),
+                store=location,
+                state="has been begun, but is not laid out yet" if job else "holds no embedding",
+            )
+        )
     dataset = xr.open_zarr(
-        place.store, group=place.path or None, consolidated=False, decode_coords="all", chunks=None,
-        mask_and_scale=decode,
+        location.store, group=location.path or None, consolidated=False, decode_coords="all",
+        chunks=None, mask_and_scale=decode,
     )  # fmt: skip
     if ARRAY not in dataset:
-        raise StoreError(f"{place} holds no embedding, but {sorted(map(str, dataset))}")
+        raise StoreError(
+            Finding(
+                "store.no-embedding",
+                "{store} holds no embedding, but {variables}",
+                store=location,
+                variables=sorted(map(str, dataset)),
+            )
+        )
     return job, dataset
 
 
@@ -180,29 +210,26 @@ def _loaded(coord: xr.DataArray) -> xr.DataArray:
 
 
 def _as_stored(codes: xr.DataArray, numbers: dict[str, xr.DataArray]) -> xr.DataArray:
-    """Codes with their numbers; what is missing is told where xarray looks for it on writing."""
-    found = codes.assign_coords(numbers)
-    found.encoding = {
-        **codes.encoding,
-        "_FillValue": found.attrs.pop("_FillValue", np.int8(MISSING)),
-    }
-    return found
+    """Codes with their numbers; the code for missing goes where xarray looks for it on writing."""
+    result = codes.assign_coords(numbers)
+    missing = result.attrs.pop("_FillValue", np.int8(MISSING))
+    result.encoding = {**codes.encoding, "_FillValue": missing}
+    return result
 
 
 def _decoded(codes: xr.DataArray, numbers: dict[str, xr.DataArray]) -> xr.DataArray:
-    """Values of codes that xarray has already made NaN where they are missing."""
+    """Decode codes that xarray has already made NaN where they are missing."""
     scale, offset = (numbers[name].values[:, None, None] for name in ("scale", "offset"))
-    found = codes.copy(data=codes.data * scale + offset).assign_attrs(long_name=LONG_NAME)
+    result = codes.copy(data=codes.data * scale + offset).assign_attrs(long_name=LONG_NAME)
     labels = ("grid_mapping", "coordinates")  # the rest is how bytes are stored
-    found.encoding = {key: codes.encoding[key] for key in labels if key in codes.encoding}
-    found.encoding["_FillValue"] = np.float32("nan")
-    return found
+    result.encoding = {key: codes.encoding[key] for key in labels if key in codes.encoding}
+    result.encoding["_FillValue"] = np.float32("nan")
+    return result
 
 
 def _chunked(result: xr.DataArray, chunks: Mapping[Any, int], token: str) -> xr.DataArray:
-    """Make values lazy, coordinates aside, and forget how they were chunked in their store."""
-    values = result.variable.chunk(chunks, name=f"{ARRAY}-{token}").data
-    found = result.copy(data=values)
+    """Make values lazy, but not coordinates, and drop the encoding of their chunks."""
+    chunked = result.copy(data=result.variable.chunk(chunks, name=f"{ARRAY}-{token}").data)
     stored = ("chunks", "shards", "preferred_chunks")
-    found.encoding = {key: v for key, v in result.encoding.items() if key not in stored}
-    return found
+    chunked.encoding = {key: v for key, v in result.encoding.items() if key not in stored}
+    return chunked

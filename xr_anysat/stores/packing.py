@@ -1,10 +1,9 @@
-"""What an embedding becomes before it is stored: fewer components, and a byte for each.
+"""How an embedding is packed before it is stored: reduced to components, quantized to a byte each.
 
-The numbers of both come from one sample of the map or from the caller. They are decided once for a
+The numbers of both come from one sample of the map or from the caller. They are fixed once for a
 store, kept in it, and the same for every region, process and later call.
 """
 
-import base64
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError, StoreError, warn
+from xr_anysat.findings import Advice, Call, Finding, SetOption
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.fingerprint import digest
@@ -22,18 +22,26 @@ from xr_anysat.results.labels import FEATURE_DIM
 
 from .manifest import Manifest
 from .quantize import Quantization, as_quantization, fit_quantization
-from .reduction import COMPONENT_DIM, Reduction, as_reduction, fit_reduction, reduced, require_pca
+from .reduction import (
+    COMPONENT_DIM,
+    GIVEN_REDUCTION,
+    Reduction,
+    as_reduction,
+    fit_reduction,
+    reduced_map,
+    require_pca,
+)
 from .regions import RegionGrid
 from .sample import Sample, draw_sample
 
 __all__ = [
-    "Packed",
     "Packing",
+    "PackingNumbers",
     "Quantize",
     "Reduce",
+    "find_numbers",
     "find_packing",
     "require_map",
-    "with_numbers",
 ]
 
 Quantize = Literal["int8"] | xr.Dataset
@@ -42,7 +50,7 @@ Reduce = int | xr.DataArray | xr.Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """What is to be done, as asked for.
+    """How a map is to be packed: the options of a call.
 
     Parameters
     ----------
@@ -51,9 +59,9 @@ class Packing:
     reduce
         A number of components to fit, a linear map, or None.
     quantize
-        "sample" to fit it, numbers, or None.
+        "sample" to fit numbers, numbers, or None.
     dtype
-        Of what is not quantized.
+        Of values that are not quantized.
     """
 
     parts: tuple[int, ...]
@@ -75,7 +83,7 @@ class Packing:
 
     @property
     def sampled(self) -> bool:
-        """Whether numbers follow from a sample of the map."""
+        """Whether some numbers are fitted to a sample of the map."""
         return isinstance(self.reduce, int) or self.quantize == "sample"
 
     @property
@@ -85,28 +93,34 @@ class Packing:
 
     @property
     def stored_dtype(self) -> str:
-        """Of what is stored."""
+        """Dtype of what is stored."""
         return self.dtype if self.quantize is None else "int8"
 
     def describe(self) -> dict[str, Any]:
-        """Describe it as options of a job, in JSON."""
-        by, to = self.reduce, self.quantize
+        """Options of a job, in JSON."""
+        reduce, quantize = self.reduce, self.quantize
         options: dict[str, Any] = {"reduce": None, "quantize": None}
-        if by is not None:
-            numbers = digest([by.components, by.mean]) if isinstance(by, Reduction) else "sample"
+        if reduce is not None:
+            numbers = (
+                "sample" if isinstance(reduce, int) else digest([reduce.components, reduce.mean])
+            )
             options["reduce"] = {"components": sum(self.sizes), "numbers": numbers}
-        if to is not None:
-            numbers = digest([to.scale, to.offset]) if isinstance(to, Quantization) else "sample"
+        if quantize is not None:
+            numbers = (
+                "sample" if quantize == "sample" else digest([quantize.scale, quantize.offset])
+            )
             options["quantize"] = {"dtype": "int8", "numbers": numbers}
         return options
 
     def regions(self, job: EmbedJob) -> RegionGrid:
-        """Cut what is stored into regions and files, in the order of the user's cube."""
+        """Cut the stored map into regions and files."""
         return RegionGrid.of((self.sizes, *job.out_chunks[1:]))
 
     def computing(self, job: EmbedJob) -> EmbedJob:
-        """Have blocks computed in float32, which are rounded once they are reduced."""
-        return job if self.reduce is None else job.computing("float32")
+        """Have blocks computed in float32, to be rounded only after they are reduced."""
+        if self.reduce is None:
+            return job
+        return job.computing("float32")
 
 
 def require_map(mode: str) -> None:
@@ -115,17 +129,23 @@ def require_map(mode: str) -> None:
     Raises
     ------
     OptionError
-        For some vectors.
+        For pooled vectors.
     """
     if mode == "pooled":
         raise OptionError(
-            'mode="pooled" gives some vectors, which need no regions: compute them with '
-            'cube.anysat.embed("pooled"), and write them with .to_zarr().'
+            Finding(
+                "store.pooled",
+                "{mode} gives a few vectors, which need no regions: compute them with {0}, and "
+                "write them with {1}.",
+                Call('cube.anysat.embed("pooled")'),
+                Call(".to_zarr()"),
+                mode=SetOption("mode", "pooled"),
+            )
         )
 
 
 def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
-    """Check what was asked for.
+    """Check the options `quantize` and `reduce`.
 
     Raises
     ------
@@ -135,30 +155,39 @@ def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
         Where scikit-learn is needed and not installed.
     """
     dtype = job.output.dtype
-    found = Packing(parts=job.out_chunks[0], reduce=None, quantize=None, dtype=dtype)
+    packing = Packing(parts=job.out_chunks[0], reduce=None, quantize=None, dtype=dtype)
     if isinstance(reduce, int | np.integer) and not isinstance(reduce, bool):
-        check_whole("reduce", reduce, most=found.features)
+        check_whole("reduce", reduce, most=packing.features)
         require_pca()
-        found = replace(found, reduce=int(reduce))
+        packing = replace(packing, reduce=int(reduce))
     elif reduce is not None:
-        found = replace(found, reduce=as_reduction(reduce, found.features))
+        packing = replace(packing, reduce=as_reduction(reduce, packing.features))
         _compare("reduce", reduce, job)
     if quantize is None:
-        return found
+        return packing
     if dtype != "float32":
         raise OptionError(
-            f'quantize= stores a byte for each value, and dtype="{dtype}" two: give one of them.'
+            Finding(
+                "quantize.dtype",
+                "{quantize} stores a byte for each value, and {dtype} two: give one of them.",
+                quantize=SetOption("quantize"),
+                dtype=SetOption("dtype", dtype),
+            )
         )
     if isinstance(quantize, xr.Dataset):
         _compare("quantize", quantize, job)
-        return replace(found, quantize=as_quantization(quantize, sum(found.sizes)))
+        return replace(packing, quantize=as_quantization(quantize, sum(packing.sizes)))
     if quantize != "int8":
-        shown = repr(quantize) if isinstance(quantize, str) else f"a {type(quantize).__name__}"
+        shown = quantize if isinstance(quantize, str) else f"a {type(quantize).__name__}"
         raise OptionError(
-            f'quantize={shown} is neither "int8" nor the Dataset that '
-            "xr_anysat.open_quantization(store) gives"
+            Finding(
+                "quantize.kind",
+                '{given} is neither "int8" nor the Dataset that '
+                "xr_anysat.open_quantization(store) gives",
+                given=SetOption("quantize", shown),
+            )
         )
-    return replace(found, quantize="sample")
+    return replace(packing, quantize="sample")
 
 
 def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None:
@@ -166,172 +195,162 @@ def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None
     ours = {"mode": job.output.mode, "model": f"AnySat {job.model.size}"}
     differing = [key for key in ours if given.attrs.get(key, ours[key]) != ours[key]]
     if differing:
-        there, here = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
+        theirs, this = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
         warn(
-            f"the numbers of {name}= were made for another embedding ({there}) than this one "
-            f"({here}): they fit in number, but features do not mean the same."
+            Finding(
+                "packing.other-embedding",
+                "the numbers of {option} were made for another embedding ({theirs}) than this one "
+                "({this}): they fit in number, but features do not mean the same.",
+                severity="warning",
+                option=SetOption(name),
+                theirs=theirs,
+                this=this,
+            )
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed:
-    """The same with its numbers.
+class PackingNumbers:
+    """The numbers that a map is packed with.
 
     Parameters
     ----------
+    packing
+        The options that they are of.
     reduction, quantization
-        None where it is not done.
-    dtype
-        Of what is not quantized.
+        None for a map that is not reduced, or not quantized.
     attrs
-        What the map says of it.
+        Attributes of the map that describe them.
     """
 
+    packing: Packing
     reduction: Reduction | None
     quantization: Quantization | None
-    dtype: str
     attrs: dict[str, Any]
 
-    @property
-    def dim(self) -> str:
-        """Dimension of the features in the store."""
-        return FEATURE_DIM if self.reduction is None else COMPONENT_DIM
-
     def reduced(self, data: da.Array) -> da.Array:
-        """Reduce a lazy (feature, y, x) map, or part of one, if that is wanted."""
-        return data if self.reduction is None else reduced(data, self.reduction, self.dtype)
+        """Reduce a lazy (feature, y, x) map, or part of one, where there is a reduction."""
+        if self.reduction is None:
+            return data
+        return reduced_map(data, self.reduction, self.packing.dtype)
 
     def labelled(self, embedding: xr.DataArray) -> xr.DataArray:
-        """Label what is stored of a map that is labelled by features; values are zeros."""
+        """Label the stored map like one that is labelled by features; values are zeros."""
         if self.reduction is None:
             return embedding.assign_attrs(self.attrs)
         shape, chunks = embedding.shape[1:], embedding.chunks or ()
         coords = {name: c for name, c in embedding.coords.items() if FEATURE_DIM not in c.dims}
-        numbers = np.arange(self.reduction.count)
         coords[COMPONENT_DIM] = xr.DataArray(
-            numbers, dims=COMPONENT_DIM, attrs={"long_name": "component of the embedding"}
+            np.arange(self.reduction.count),
+            dims=COMPONENT_DIM,
+            attrs={"long_name": "component of the embedding"},
         )
-        found = xr.DataArray(
-            da.zeros((self.reduction.count, *shape), dtype=self.dtype, chunks=(-1, *chunks[1:])),
+        count, dtype = self.reduction.count, self.packing.dtype
+        result = xr.DataArray(
+            da.zeros((count, *shape), dtype=dtype, chunks=(-1, *chunks[1:])),
             dims=(COMPONENT_DIM, *embedding.dims[1:]),
             coords=coords,
             name=embedding.name,
             attrs={**embedding.attrs, **self.attrs},
         )
         listed = embedding.encoding["coordinates"].split()
-        here = " ".join(name for name in listed if name in coords)
-        found.encoding = {**embedding.encoding, "coordinates": here}
-        return found
+        kept = " ".join(name for name in listed if name in coords)
+        result.encoding = {**embedding.encoding, "coordinates": kept}
+        return result
 
     def beside(self, embedding: xr.DataArray) -> xr.Dataset:
         """Variables that lie beside the map; the embedding is the one with all its features."""
-        found = xr.Dataset()
+        variables = xr.Dataset()
         if self.reduction is not None:
             labels = {name: c for name, c in embedding.coords.items() if c.dims == (FEATURE_DIM,)}
-            found = self.reduction.dataset().assign_coords(labels)
+            variables = self.reduction.dataset().assign_coords(labels)
         if self.quantization is not None:
-            found = found.merge(
-                self.quantization.dataset(self.dim), compat="override", join="exact"
-            )
-        return found
+            numbers = self.quantization.dataset(self.packing.dim)
+            variables = variables.merge(numbers, compat="override", join="exact")
+        return variables
 
 
-def with_numbers(
-    packing: Packing, job: EmbedJob, manifest: Manifest, effort: RetryPolicy
-) -> Packed:
-    """Find the numbers of a packing: those given, those in the store, or new ones, and keep these.
+def find_numbers(
+    packing: Packing, job: EmbedJob, manifest: Manifest, policy: RetryPolicy
+) -> PackingNumbers:
+    """Find the numbers of a packing: those given, those of the store, or new ones, which it keeps.
 
     Raises
     ------
     StoreError
         Where a sample is needed and cannot be computed, or is too small.
     """
-    kept = manifest.packing() if packing.sampled else None
-    if packing.sampled and kept is None:
-        sample = draw_sample(job, effort)
-        kept = manifest.keep_packing(_fitted(packing, sample))
-    if kept is None:
-        by, to, attrs = packing.reduce, packing.quantize, {}
+    if not packing.sampled:
+        reduction: Any = packing.reduce
+        quantization: Any = packing.quantize
+        attrs = {}
     else:
-        by, to = _reduction(kept["reduction"]), _quantization(kept["quantization"])
+        kept = manifest.packing()
+        if kept is None:
+            kept = manifest.keep_packing(_fitted(packing, draw_sample(job, policy)))
+        reduction = kept["reduction"] and Reduction.from_json(kept["reduction"])
+        quantization = kept["quantization"] and Quantization.from_json(kept["quantization"])
         attrs = kept["attrs"]
         if kept["left_out"]:
             warn(
-                f"{len(kept['left_out'])} of {kept['windows']} windows could not be read for the "
-                "sample of quantize= and reduce=, whose numbers are of the others. Where they can "
-                "be read again, begin anew with overwrite=True; or give the numbers of another map."
+                Finding(
+                    "sample.left-out",
+                    "{left_out} of {windows} windows could not be read for the sample of "
+                    "{quantize} and {reduce}, whose numbers are of the others. Where they can be "
+                    "read again, begin anew with {0}; or {1}.",
+                    SetOption("overwrite", True),
+                    Advice("give the numbers of another map"),
+                    severity="warning",
+                    left_out=len(kept["left_out"]),
+                    windows=kept["windows"],
+                    quantize=SetOption("quantize"),
+                    reduce=SetOption("reduce"),
+                )
             )
-    reduction = by if isinstance(by, Reduction) else None
-    quantization = to if isinstance(to, Quantization) else None
-    said = {} if reduction is None else {"reduction": _says(packing, reduction)}
-    said |= {} if quantization is None else quantization.attrs()
-    return Packed(
+    described: dict[str, Any] = {}
+    if reduction is not None:
+        given = isinstance(packing.reduce, Reduction)
+        how = "linear map to {}, given" if given else "principal components: {}"
+        described["reduction"] = how.format(f"{reduction.count} of {packing.features} features")
+    if quantization is not None:
+        described |= quantization.attrs()
+    return PackingNumbers(
+        packing=packing,
         reduction=reduction,
         quantization=quantization,
-        dtype=packing.dtype,
-        attrs={**said, **attrs},
+        attrs={**described, **attrs},
     )
 
 
-def _says(packing: Packing, reduction: Reduction) -> str:
-    of = f"{reduction.count} of {packing.features} features"
-    if isinstance(packing.reduce, Reduction):
-        return f"linear map to {of}, given"
-    return f"principal components: {of}"
-
-
 def _fitted(packing: Packing, sample: Sample) -> dict[str, Any]:
-    """Fit what is to be fitted, the reduction first, as JSON."""
-    vectors, by, to = sample.vectors, packing.reduce, packing.quantize
+    """Fit what is to be fitted, the reduction first; return the record of it."""
+    vectors, reduction, quantization = sample.vectors, packing.reduce, packing.quantize
     attrs: dict[str, Any] = {"sample_vectors": len(vectors)}
-    if isinstance(by, int):
-        if len(vectors) < max(2, by):
+    if isinstance(reduction, int):
+        if len(vectors) < max(2, reduction):
             raise StoreError(
-                f"reduce={by} needs a sample of as many vectors, and the map gave {len(vectors)} "
-                f"in {count_text(sample.windows, 'window')}; ask for fewer components, or give the "
-                "linear map of a larger map: reduce=xr_anysat.open_reduction(store)."
+                Finding(
+                    "sample.too-small",
+                    "{reduce} needs a sample of as many vectors, and the map gave {vectors} in "
+                    "{windows}; ask for fewer components, or give the linear map of a larger map: "
+                    "{0}.",
+                    GIVEN_REDUCTION,
+                    reduce=SetOption("reduce", reduction),
+                    vectors=len(vectors),
+                    windows=count_text(sample.windows, "window"),
+                )
             )
-        by = fit_reduction(vectors, by)
-    if by is not None:
-        vectors = by.apply(vectors)
-    if to is not None:
-        to = fit_quantization(vectors) if to == "sample" else to
-        attrs["quantization_sample_error"] = round(to.error(vectors), 6)
+        reduction = fit_reduction(vectors, reduction)
+    if reduction is not None:
+        vectors = reduction.apply(vectors)
+    if quantization is not None:
+        if quantization == "sample":
+            quantization = fit_quantization(vectors)
+        attrs["quantization_sample_error"] = round(quantization.error(vectors), 6)
     return {
-        "reduction": by and {name: _text(getattr(by, name)) for name in _REDUCTION},
-        "quantization": to and {name: _text(getattr(to, name)) for name in _QUANTIZATION},
+        "reduction": reduction and reduction.to_json(),
+        "quantization": quantization and quantization.to_json(),
         "attrs": attrs,
         "windows": sample.windows,
         "left_out": list(sample.left_out),
     }
-
-
-_REDUCTION = ("components", "mean", "ratio")
-_QUANTIZATION = ("scale", "offset")
-
-
-def _reduction(kept: dict[str, Any] | None) -> Reduction | None:
-    if kept is None:
-        return None
-    return Reduction(**{name: _array(kept[name]) for name in _REDUCTION})
-
-
-def _quantization(kept: dict[str, Any] | None) -> Quantization | None:
-    if kept is None:
-        return None
-    return Quantization(**{name: _array(kept[name]) for name in _QUANTIZATION})
-
-
-def _text(array: Any) -> dict[str, Any] | None:
-    """Float32 to JSON, to the bit."""
-    if array is None:
-        return None
-    data = base64.b64encode(np.asarray(array, dtype="<f4").tobytes()).decode()
-    return {"shape": list(array.shape), "float32": data}
-
-
-def _array(kept: dict[str, Any] | None) -> Any:
-    if kept is None:
-        return None
-    values = np.frombuffer(base64.b64decode(kept["float32"]), dtype="<f4")
-    return values.reshape(kept["shape"]).astype(np.float32)

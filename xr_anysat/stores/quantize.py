@@ -1,22 +1,22 @@
-"""Embeddings in a byte each, with a step and a middle of its own for every feature.
+"""Embeddings in a byte per value, with a step and a midpoint for each feature.
 
 CF's ``scale_factor`` and ``add_offset`` are one number each for a variable: xarray refuses more.
-One step for all features would be as coarse as the widest needs it, so the numbers lie beside the
-codes as variables ``scale`` and ``offset``, and only the code for missing is CF's.
+One step for all features would be as coarse as the widest feature needs, so the numbers lie beside
+the codes as variables ``scale`` and ``offset``, and only the code for missing is CF's.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 
-__all__ = ["MISSING", "Quantization", "as_quantization", "fit_quantization"]
+from .numbers import Array, Numbers
 
-Array = npt.NDArray[Any]
+__all__ = ["GIVEN_QUANTIZATION", "MISSING", "Quantization", "as_quantization", "fit_quantization"]
 
 LEVELS = 127
 """Codes reach from -127 to 127."""
@@ -25,11 +25,14 @@ MISSING = -128
 """Code of NaN."""
 
 MARGIN = 0.1
-"""Share of the sample's range that is added at either end of it: the map has more values."""
+"""Share of the sample's range that is added at either end: the map has a wider range."""
+
+GIVEN_QUANTIZATION = SetOption("quantize", python="quantize=xr_anysat.open_quantization(store)")
+"""The remedy of giving another map's numbers."""
 
 
 class Coded(NamedTuple):
-    """Codes of a block, and how many of its values there are, and were out of range."""
+    """Codes of a block, and how many values it has, and how many were out of range."""
 
     codes: Array
     values: int
@@ -37,7 +40,7 @@ class Coded(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Quantization:
+class Quantization(Numbers):
     """Numbers that take an embedding to codes and back: ``value = code * scale + offset``.
 
     Parameters
@@ -52,25 +55,25 @@ class Quantization:
     offset: Array
 
     def encode(self, block: Array, first: int = 0) -> Coded:
-        """Code a (feature, ...) block whose first feature has this number, plane by plane."""
+        """Encode a (feature, ...) block, plane by plane; `first` is its first feature."""
         codes = np.empty(block.shape, dtype=np.int8)
         values = clipped = 0
         for n, plane in enumerate(block):
             steps = np.rint((plane - self.offset[first + n]) / self.scale[first + n])
-            there = ~np.isnan(steps)
-            values += int(np.count_nonzero(there))
+            valid = ~np.isnan(steps)
+            values += int(np.count_nonzero(valid))
             clipped += int(np.count_nonzero(np.abs(steps) > LEVELS))
-            codes[n] = np.where(there, np.clip(steps, -LEVELS, LEVELS), MISSING)
+            codes[n] = np.where(valid, np.clip(steps, -LEVELS, LEVELS), MISSING)
         return Coded(codes, values, clipped)
 
     def decode(self, codes: Array) -> Array:
-        """Give the float32 values of (feature, ...) codes, NaN where they are missing."""
+        """Decode (feature, ...) codes to float32, NaN where they are missing."""
         wide = (..., *(None,) * (codes.ndim - 1))
-        found = codes * self.scale[wide] + self.offset[wide]
-        return np.where(codes == MISSING, np.float32(np.nan), found)
+        values = codes * self.scale[wide] + self.offset[wide]
+        return np.where(codes == MISSING, np.float32(np.nan), values)
 
     def error(self, sample: Array) -> float:
-        """Root mean square error over a sample (vector, feature), in deviations of its features.
+        """Root mean square error of a sample (vector, feature), in deviations of its features.
 
         Features that do not vary are left out.
         """
@@ -84,7 +87,7 @@ class Quantization:
         return float(np.mean(shares)) if shares else 0.0
 
     def dataset(self, dim: str) -> xr.Dataset:
-        """Numbers as variables beside the codes."""
+        """Numbers as variables that lie beside the codes."""
         return xr.Dataset(
             {
                 "scale": (dim, self.scale, {"long_name": "step between two codes"}),
@@ -93,7 +96,7 @@ class Quantization:
         )
 
     def attrs(self) -> dict[str, Any]:
-        """Say it in attributes of the map."""
+        """Attributes of the map."""
         return {
             "quantization": f"int8 by feature: value = code * scale + offset, {MISSING} is missing",
             "quantization_max_error": float(self.scale.max()) / 2,
@@ -101,10 +104,10 @@ class Quantization:
 
 
 def fit_quantization(sample: Array) -> Quantization:
-    """Spread the codes of each feature over the range of a sample (vector, feature), and a tenth.
+    """Spread the codes of each feature over the range of a sample (vector, feature), and a margin.
 
-    The range is that of all values of the sample and no quantile's: a rare kind of cell is not
-    cut off. Where a feature does not vary, its step is 1.
+    The range is from the least to the largest value, not between quantiles, so that rare kinds of
+    cells are not cut off. A feature that does not vary has a step of 1.
     """
     low, high = sample.min(axis=0).astype(np.float64), sample.max(axis=0).astype(np.float64)
     width = (1 + 2 * MARGIN) * (high - low)
@@ -116,24 +119,37 @@ def fit_quantization(sample: Array) -> Quantization:
 
 
 def as_quantization(value: xr.Dataset, features: int) -> Quantization:
-    """Take the numbers of another store.
+    """Read the numbers of another store.
 
     Raises
     ------
     OptionError
-        Where they are not what `open_quantization` gives, or of another number of features.
+        Where they are not what `open_quantization` returns, or of another number of features.
     """
-    wrong = [name for name in ("scale", "offset") if name not in value or value[name].ndim != 1]
-    found = {name: value[name].shape for name in ("scale", "offset") if name in value}
-    repair = "xr_anysat.open_quantization(store) gives that of a store."
-    if wrong or any(shape != (features,) for shape in found.values()):
+    names = ("scale", "offset")
+    shapes = {name: value[name].shape for name in names if name in value}
+    if [*shapes.values()] != [(features,)] * 2:
         raise OptionError(
-            f"quantize= is a Dataset, but needs `scale` and `offset` for {features} features; "
-            f"found {found or sorted(map(str, value))}. {repair}"
+            Finding(
+                "quantize.numbers",
+                "{option} is a Dataset, but needs `scale` and `offset` for {features} features; "
+                "found {found}. Use those of a store: {0}.",
+                GIVEN_QUANTIZATION,
+                option=SetOption("quantize"),
+                features=features,
+                found=shapes or sorted(map(str, value)),
+            )
         )
-    scale, offset = (np.asarray(value[name], dtype=np.float32) for name in ("scale", "offset"))
-    if not (np.isfinite(scale).all() and np.isfinite(offset).all() and (scale > 0).all()):
+    numbers = Quantization(**{name: np.asarray(value[name], np.float32) for name in names})
+    finite = np.isfinite([numbers.scale, numbers.offset]).all()
+    if not (finite and (numbers.scale > 0).all()):
         raise OptionError(
-            f"quantize= has a scale that is not positive, or numbers that are not finite. {repair}"
+            Finding(
+                "quantize.numbers",
+                "{option} has a scale that is not positive, or numbers that are not finite. Use "
+                "those of a store: {0}.",
+                GIVEN_QUANTIZATION,
+                option=SetOption("quantize"),
+            )
         )
-    return Quantization(scale=scale, offset=offset)
+    return numbers

@@ -1,4 +1,4 @@
-"""Embeddings of fewer numbers: one linear map, applied within the blocks of a lazy map."""
+"""Embeddings with fewer components: a linear map, applied within the blocks of a lazy map."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -6,31 +6,35 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.settings import require
+
+from .numbers import Array, Numbers
 
 __all__ = [
     "COMPONENT_DIM",
+    "GIVEN_REDUCTION",
     "Reduction",
     "as_reduction",
     "fit_reduction",
-    "reduced",
+    "reduced_map",
     "require_pca",
 ]
 
-Array = npt.NDArray[Any]
-
 COMPONENT_DIM = "component"
+
+GIVEN_REDUCTION = SetOption("reduce", python="reduce=xr_anysat.open_reduction(store)")
+"""The remedy of giving another map's numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reduction:
+class Reduction(Numbers):
     """A linear map of features: ``components @ (value - mean)``.
 
     Parameters
@@ -54,25 +58,25 @@ class Reduction:
 
     @property
     def constant(self) -> Array:
-        """What the mean takes from each component, (component,)."""
-        taken = -(self.components.astype(np.float64) @ self.mean.astype(np.float64))
-        return taken.astype(np.float32)
+        """What each component of the mean adds, (component,): ``-components @ mean``."""
+        constant = -(self.components.astype(np.float64) @ self.mean.astype(np.float64))
+        return constant.astype(np.float32)
 
     def apply(self, vectors: Array) -> Array:
         """Reduce (vector, feature) to (vector, component)."""
         return vectors @ self.components.T + self.constant
 
     def dataset(self) -> xr.Dataset:
-        """Numbers as variables."""
-        about = {
+        """Numbers as variables that lie beside the map."""
+        variables = {
             "components": ((COMPONENT_DIM, "feature"), self.components, "rows of the linear map"),
             "mean": ("feature", self.mean, "taken from each feature before the linear map"),
         }
         if self.ratio is not None:
-            name, said = "explained_variance_ratio", "share of the variance of the sample"
-            about[name] = (COMPONENT_DIM, self.ratio, said)
+            name, label = "explained_variance_ratio", "share of the variance of the sample"
+            variables[name] = (COMPONENT_DIM, self.ratio, label)
         return xr.Dataset(
-            {name: (dims, v, {"long_name": said}) for name, (dims, v, said) in about.items()},
+            {name: (dims, v, {"long_name": label}) for name, (dims, v, label) in variables.items()},
             coords={"feature": np.arange(len(self.mean)), COMPONENT_DIM: np.arange(self.count)},
         )
 
@@ -89,9 +93,9 @@ def require_pca() -> Any:
 
 
 def fit_reduction(sample: Array, count: int) -> Reduction:
-    """Principal components of a sample (vector, feature), by scikit-learn, in double precision.
+    """Fit principal components to a sample (vector, feature) by scikit-learn, in double precision.
 
-    The covariance is decomposed whole, which no seed has a part in.
+    They come from the whole covariance matrix, without random numbers.
     """
     fit = require_pca()(n_components=count, svd_solver="covariance_eigh")
     fit.fit(sample.astype(np.float64))
@@ -103,60 +107,69 @@ def fit_reduction(sample: Array, count: int) -> Reduction:
 
 
 def as_reduction(value: Any, features: int) -> Reduction:
-    """Take a linear map as a DataArray, or as `open_reduction` gives it.
+    """Read a linear map from a DataArray, or from what `open_reduction` returns.
 
     Raises
     ------
     OptionError
         Where it is none, or of another number of features.
     """
-    whole = value if isinstance(value, xr.Dataset) else {"components": value}
-    matrix = whole.get("components")
-    repair = (
-        "give a number of components, xr_anysat.open_reduction(store), or a DataArray "
-        "(feature, component) of numbers, with or without a coordinate `mean` along feature."
-    )
+    variables = value if isinstance(value, xr.Dataset) else {"components": value}
+    matrix = variables.get("components")
     if not isinstance(matrix, xr.DataArray):
-        found = f"a {type(value).__name__}" + (" without `components`" if matrix is None else "")
-        raise OptionError(f"reduce= is {found}; {repair}")
+        lacking = " without `components`" if matrix is None else ""
+        raise _no_linear_map(f"is a {type(value).__name__}{lacking}")
     if {*matrix.dims} != {"feature", COMPONENT_DIM} or matrix.dtype.kind not in "iuf":
-        raise OptionError(f"reduce= has dims {matrix.dims} and dtype {matrix.dtype}; {repair}")
-    if matrix.sizes["feature"] != features or not 0 < matrix.sizes[COMPONENT_DIM] <= features:
-        raise OptionError(
-            f"reduce= takes {matrix.sizes['feature']} features to "
-            f"{matrix.sizes[COMPONENT_DIM]} components, and the embedding has {features} features; "
-            f"{repair}"
+        raise _no_linear_map(f"has dims {matrix.dims} and dtype {matrix.dtype}")
+    count = matrix.sizes[COMPONENT_DIM]
+    if matrix.sizes["feature"] != features or not 0 < count <= features:
+        raise _no_linear_map(
+            f"takes {matrix.sizes['feature']} features to {count} components, and the embedding "
+            f"has {features} features"
         )
     matrix = _in_order(matrix)
     mean = value["mean"] if isinstance(value, xr.Dataset) and "mean" in value else None
     mean = matrix.coords.get("mean") if mean is None else _in_order(mean)
-    ratio = whole.get("explained_variance_ratio")
-    made = Reduction(
-        components=_numbers(matrix.transpose(COMPONENT_DIM, "feature")),
-        mean=np.zeros(features, np.float32) if mean is None else _numbers(mean),
-        ratio=None if ratio is None else _numbers(ratio),
+    ratio = variables.get("explained_variance_ratio")
+    reduction = Reduction(
+        components=_float32(matrix.transpose(COMPONENT_DIM, "feature")),
+        mean=np.zeros(features, np.float32) if mean is None else _float32(mean),
+        ratio=None if ratio is None else _float32(ratio),
     )
-    if made.mean.shape != (features,):
-        raise OptionError(f"reduce= has a mean of shape {made.mean.shape}; {repair}")
-    if not (np.isfinite(made.components).all() and np.isfinite(made.mean).all()):
-        raise OptionError(f"reduce= has numbers that are not finite; {repair}")
-    return made
+    if reduction.mean.shape != (features,):
+        raise _no_linear_map(f"has a mean of shape {reduction.mean.shape}")
+    if not (np.isfinite(reduction.components).all() and np.isfinite(reduction.mean).all()):
+        raise _no_linear_map("has numbers that are not finite")
+    return reduction
+
+
+def _no_linear_map(reason: str) -> OptionError:
+    return OptionError(
+        Finding(
+            "reduce.linear-map",
+            "{option} {reason}; give a number of components, {0}, or a DataArray (feature, "
+            "component) of numbers, with or without a coordinate `mean` along feature.",
+            GIVEN_REDUCTION,
+            option=SetOption("reduce"),
+            reason=reason,
+        )
+    )
 
 
 def _in_order(array: xr.DataArray) -> xr.DataArray:
-    """Sort by the number of the feature, where it is told."""
+    """Sort by the number of the feature, where the array has it."""
     return array.sortby("feature") if "feature" in array.coords else array
 
 
-def _numbers(array: xr.DataArray) -> Array:
+def _float32(array: xr.DataArray) -> Array:
     return np.ascontiguousarray(array.values, dtype=np.float32)
 
 
-def reduced(data: da.Array, reduction: Reduction, dtype: str) -> da.Array:
+def reduced_map(data: da.Array, reduction: Reduction, dtype: str) -> da.Array:
     """Reduce a lazy (feature, y, x) map to (component, y, x), all components in a block.
 
-    Each block is projected by itself as soon as it is there, and what it gives is added up: the
-    features of a place are never put together.
+    Each block is projected by itself as soon as it is computed, and the results are added up: the
+    features of a cell are never put together.
     """
     token = tokenize(data.name, reduction.components, reduction.mean, dtype)
     name, numbers, parts = (f"anysat-{each}-{token}" for each in ("reduced", "components", "parts"))
@@ -177,11 +190,11 @@ def reduced(data: da.Array, reduction: Reduction, dtype: str) -> da.Array:
 
 
 def _project(components: Array, block: Array) -> Array:
-    """Multiply (component, feature) by (feature, y, x); NaN stays with its place."""
+    """Multiply (component, feature) by (feature, y, x); cells that are NaN stay so."""
     flat = np.asarray(block, dtype=np.float32).reshape(len(block), -1)
     with np.errstate(invalid="ignore"):
-        found: Array = components @ flat
-    return found.reshape(len(components), *block.shape[1:])
+        projected: Array = components @ flat
+    return projected.reshape(len(components), *block.shape[1:])
 
 
 def _add_up(parts: list[Array], constant: Array, dtype: str) -> Array:

@@ -1,4 +1,4 @@
-"""Sections of a map: the graph of no more than some regions, and of what they need of the cube."""
+"""The graph of some regions of a map, with no more of the cube than they need."""
 
 from bisect import bisect_right
 
@@ -10,27 +10,27 @@ from xr_anysat.layout.chunks import rechunk
 
 from .regions import RegionGrid
 
-__all__ = ["section", "tasks_per_region"]
+__all__ = ["embed_regions", "tasks_per_region"]
 
 TASKS = {"grid": 14, "patch": 10, "tile": 5}
-"""Tasks of a chunk of a map, those that read the cube aside: encoded, taken apart, embedded by
-tile, handed to four neighbours, put together."""
+"""Tasks of a chunk of a map, not counting those that read the cube: encode, take apart, embed by
+tile, hand to four neighbours, put together."""
 
 
-def section(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Array:
-    """Build what regions need, and the regions of the rectangle around them.
+def embed_regions(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Array:
+    """Build the lazy embedding of the rectangle around regions.
 
-    The graph grows with the rectangle and not with the map, the cube's own tasks aside: chunks
-    around it whose pixels its tiles see are encoded, and nothing else.
+    The graph grows with the rectangle and not with the map, except for the cube's own tasks: only
+    chunks whose pixels the rectangle's tiles see are encoded.
 
     Parameters
     ----------
     job
-        The whole, with its statistics known.
+        The whole map, with its statistics known.
     grid
-        How the map is cut into regions, in the order that it is stored in.
+        How the map is cut into regions, in the order in which it is stored.
     regions
-        Which.
+        Numbers of the regions.
 
     Returns
     -------
@@ -38,9 +38,8 @@ def section(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Array:
         (feature, y, x), a block for each file of the rectangle `grid.around(regions)`.
     """
     spec = job.cube.spec
-    found, windows, sizes = [], [], []
-    around = grid.around(regions)
-    for axis, (first, last) in enumerate(around, start=1):
+    ranges, windows, sizes = [], [], []
+    for axis, (first, last) in enumerate(grid.around(regions), start=1):
         size, length = grid.shards[axis], grid.shape[axis]
         start, stop = first * size, min(last * size, length)
         if (spec.flip_y, spec.flip_x)[axis - 1]:  # the job runs from north to south, west to east
@@ -49,17 +48,17 @@ def section(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Array:
         for chunk in job.out_chunks[axis]:
             edges.append(edges[-1] + chunk)
         chunks = bisect_right(edges, start) - 1, bisect_right(edges, stop - 1)
-        found.append(chunks)
+        ranges.append(chunks)
         windows.append(slice(start - edges[chunks[0]], stop - edges[chunks[0]]))
         sizes.append(grid.sizes[axis][first:last])
-    part = job.part(*found)
+    part = job.part(*ranges)
     data = job.cube.own_order(embed_array(job, part)[:, *windows])
     wanted = (data.chunks[0], *sizes)
     return data if data.chunks == wanted else rechunk(data, wanted)
 
 
 def tasks_per_region(job: EmbedJob, grid: RegionGrid) -> int:
-    """Say how many tasks a region takes, about."""
+    """Estimate how many tasks a region takes."""
     chunks = len(job.layout.rows.chunks) * len(job.layout.columns.chunks)
     arrays = (job.cube.values, job.cube.valid)
     own = sum(len(array.dask) for array in arrays if array is not None)

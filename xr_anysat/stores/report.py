@@ -1,4 +1,4 @@
-"""What became of the regions of a map."""
+"""What became of the regions of a map: the result of `to_zarr`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,9 @@ class FailedRegion:
     bounds
         Left, bottom, right and top, in the CRS of the map.
     error
-        What was raised.
+        Its kind and message.
     traceback
-        Where.
+        Of the error, as text.
     """
 
     region: int
@@ -35,9 +35,9 @@ class FailedRegion:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "FailedRegion":
-        """Take it from JSON, which knows no tuples."""
-        found: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-        return cls(**found)
+        """Read it from JSON, which has no tuples."""
+        fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**fields)
 
     def __repr__(self) -> str:
         rows, columns = ("{}:{}".format(*part) for part in (self.rows, self.columns))
@@ -55,15 +55,16 @@ class StoreReport:
     regions
         Of the whole map.
     done
-        Complete by now, whoever wrote them.
+        Regions that are complete by now, whoever wrote them.
     written
-        By this call.
+        Regions that this call wrote.
     asked
-        How many were asked for: none where a map has fewer regions than a job has shares.
+        Regions that this call was to write: none where a map has fewer regions than there are
+        shares.
     failed
-        Of those asked for, with ``on_error="skip"``.
+        Regions that could not be written, with ``on_error="skip"``.
     clipped
-        Share of the map's values that were beyond the range of ``quantize=``, once it is complete.
+        Share of the map's values that were out of the range of ``quantize=``, once it is complete.
     """
 
     store: str
@@ -76,7 +77,7 @@ class StoreReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every region of the map is there."""
+        """Whether every region of the map has been written."""
         return self.done == self.regions
 
     def __repr__(self) -> str:

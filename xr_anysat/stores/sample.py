@@ -1,4 +1,4 @@
-"""Vectors of an embedding from a few places all over the map, before the map is computed."""
+"""A sample of an embedding's vectors from a few windows, before the map is computed."""
 
 import math
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_anysat.errors import ScaleError, StoreError, WeightsError
+from xr_anysat.errors import StoreError
+from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.graph.lazy import embed_array
 from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
@@ -21,18 +21,25 @@ from xr_anysat.graph.run import RetryPolicy, Stop, run
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.patches import PatchAxis
 
+from .failures import error_of
+from .numbers import Array
+from .quantize import GIVEN_QUANTIZATION
+from .reduction import GIVEN_REDUCTION
+
 __all__ = ["Sample", "draw_sample", "sampled_patches"]
 
-Array = npt.NDArray[Any]
 WINDOWS = 64
-"""Places that a sample is taken from. With an overlap of a half each is two tiles long: of a
-Sentinel-2 tile at 10 m, 0.9 % is embedded twice."""
+"""Maximum number of windows. With an overlap of a half each is two tiles long: of a Sentinel-2 tile
+at 10 m, 0.9 % is embedded twice."""
 
 FEW_WINDOWS, MAP_SHARE = 4, 0.25
-"""Windows that are taken in any case, and the share of a map that they may be beyond."""
+"""Windows that are always taken, and the maximum share of the map for more than these."""
 
 VECTORS = 16_384
-"""Drawn from all of them: more than ten for each of 1536 features."""
+"""Vectors that are drawn from all windows: more than ten for each of 1536 features."""
+
+OPTIONS: Any = {name: SetOption(name) for name in ("quantize", "reduce")}
+"""Options that a sample is for, as messages name them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +64,9 @@ class Sample:
     vectors
         (vector, feature) float32, none of them missing.
     windows
-        How many were embedded.
+        How many were to be embedded.
     left_out
-        Those that could not be.
+        Numbers of those that could not be.
     """
 
     vectors: Array
@@ -67,8 +74,8 @@ class Sample:
     left_out: tuple[int, ...]
 
 
-def draw_sample(job: EmbedJob, effort: RetryPolicy) -> Sample:
-    """Embed some windows of a map, and draw vectors from them.
+def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
+    """Embed a few windows of a map, and draw vectors from them.
 
     Windows lie on a regular grid over the map, and the cells of each are drawn with its number as
     seed, so that every process draws the same. The vectors are those of the map: a window is wide
@@ -78,41 +85,47 @@ def draw_sample(job: EmbedJob, effort: RetryPolicy) -> Sample:
     ----------
     job
         With its statistics known.
-    effort
-        How.
+    policy
+        How to compute them.
 
     Raises
     ------
     StoreError
-        Where a window cannot be computed; where those may be skipped, if most cannot; where
-        nothing is valid.
+        Where a window cannot be computed; where windows may be skipped, if most cannot; where
+        no cell is valid.
     ScaleError, WeightsError
         As `embed` would, also where windows may be skipped.
     """
     windows = find_windows(job)
     blocks = _blocks(job, windows)
-    found: dict[int, Array] = {}
+    drawn: dict[int, Array] = {}
     failed: dict[int, Failed] = {}
 
-    with progress_bar(effort.progress, "sample", "window", len(windows), 0) as bar:
+    with progress_bar(policy.progress, "sample", "window", len(windows), 0) as bar:
 
         def take(key: Any, value: Any) -> None:
             _, number, _ = key
-            (failed if isinstance(value, Failed) else found)[number] = value
+            (failed if isinstance(value, Failed) else drawn)[number] = value
             bar.update(1)
 
         try:
-            run(blocks, effort, take)
+            run(blocks, policy, take)
         except Stop as stop:
             raise _error(stop.failed, 1, len(windows)) from stop.failed.error
     if 2 * len(failed) > len(windows):
         raise _error(next(iter(failed.values())), len(failed), len(windows))
-    vectors = np.concatenate([found[n] for n in sorted(found)])
+    vectors = np.concatenate([drawn[n] for n in sorted(drawn)])
     if not len(vectors):
         raise StoreError(
-            f"the sample for quantize= and reduce= has no valid cell in any of its {len(windows)} "
-            "windows; give the numbers of another map: "
-            "quantize=xr_anysat.open_quantization(store), reduce=xr_anysat.open_reduction(store)."
+            Finding(
+                "sample.empty",
+                "the sample for {quantize} and {reduce} has no valid cell in any of its {windows} "
+                "windows; give the numbers of another map: {0}, {1}.",
+                GIVEN_QUANTIZATION,
+                GIVEN_REDUCTION,
+                windows=len(windows),
+                **OPTIONS,
+            )
         )
     return Sample(vectors=vectors, windows=len(windows), left_out=tuple(sorted(failed)))
 
@@ -120,8 +133,8 @@ def draw_sample(job: EmbedJob, effort: RetryPolicy) -> Sample:
 def find_windows(job: EmbedJob) -> list[Window]:
     """Spread windows evenly over a map, the first and the last at its edges.
 
-    They take no more work than the map, and a quarter of it where that is more than a few
-    windows. A map of a few windows is one window as a whole.
+    There are a few windows at least, and more of them as long as all take a quarter of the work
+    that the map takes. A map that is no larger than a few windows is one window.
     """
     axes = job.layout.rows.axis, job.layout.columns.axis
     size = math.prod(axis.patches / _length(axis) for axis in axes)  # of the map, in windows
@@ -143,31 +156,31 @@ def sampled_patches(job: EmbedJob) -> int:
 
 def _evenly(spans: list[Span], count: int) -> list[Span]:
     last = len(spans) - 1
-    places = [last // 2] if count == 1 else [round(n * last / (count - 1)) for n in range(count)]
-    return [spans[place] for place in places]
+    chosen = [last // 2] if count == 1 else [round(n * last / (count - 1)) for n in range(count)]
+    return [spans[n] for n in chosen]
 
 
 def _length(axis: PatchAxis) -> int:
-    """Patches of a window that has a core of a tile at least."""
+    """Patches of a window whose core is a tile at least."""
     margin = axis.tile - axis.stride
     return axis.tile - (-2 * margin // axis.stride) * axis.stride
 
 
 def _spans(axis: PatchAxis) -> list[Span]:
-    """Windows that have all patches of an axis in their cores, where each has what the map has.
+    """Windows whose cores cover all patches of an axis, with the values of the whole map.
 
-    A window is as long as whole tiles in their stride, so that it has the map's own tiles. All
-    that see a patch of the core lie within; towards an end of the map the core reaches to it.
+    A window has the tiles that the map has there, and all tiles that see a patch of its core. At an
+    end of the map the core extends to that end.
     """
     margin, length = axis.tile - axis.stride, _length(axis)
     step = max(1, (length - 2 * margin) // axis.stride) * axis.stride
-    found = []
+    spans = []
     for start in range(0, max(1, axis.patches - length + step), step):
         stop = min(start + length, axis.patches)
         low = 0 if start == 0 else start + margin
         high = stop if stop == axis.patches else stop - margin
-        found.append(Span(start=start, stop=stop, low=low - start, high=high - start))
-    return found
+        spans.append(Span(start=start, stop=stop, low=low - start, high=high - start))
+    return spans
 
 
 def _blocks(job: EmbedJob, windows: list[Window]) -> da.Array:
@@ -197,7 +210,7 @@ def _embedded(job: EmbedJob, window: Window) -> da.Array:
 
 
 def _core(job: EmbedJob, window: Window) -> tuple[slice, slice]:
-    """Where cells of a window's map are those of the whole map."""
+    """Cells of a window's map that are those of the whole map."""
     if job.output.cells == "tile":
         return slice(None), slice(None)
     scale = job.reference.pixels.patch if job.output.map_mode == "grid" else 1
@@ -208,7 +221,7 @@ def _core(job: EmbedJob, window: Window) -> tuple[slice, slice]:
 def _cells(
     each: da.Array, core: tuple[slice, slice], most: int, seed: int
 ) -> Iterator[tuple[tuple[int, int], Array, Array]]:
-    """Draw cells of a map: for each block that has some, its place, and theirs in it."""
+    """Draw cells of a map: for each block that has some, its index, and theirs within it."""
     rows, columns = (
         np.arange(length)[part] for length, part in zip(each.shape[1:], core, strict=True)
     )
@@ -222,8 +235,8 @@ def _cells(
         np.searchsorted(edge, at, side="right") - 1 for edge, at in zip(edges, (y, x), strict=True)
     ]
     for i, j in sorted({*zip(*(at.tolist() for at in block), strict=True)}):
-        here = (block[0] == i) & (block[1] == j)
-        yield (i, j), y[here] - edges[0][i], x[here] - edges[1][j]
+        inside = (block[0] == i) & (block[1] == j)
+        yield (i, j), y[inside] - edges[0][i], x[inside] - edges[1][j]
 
 
 def _pick(block: Array, rows: Array, columns: Array) -> Array:
@@ -232,22 +245,28 @@ def _pick(block: Array, rows: Array, columns: Array) -> Array:
 
 
 def _gather(picked: list[list[Array]]) -> Array:
-    """Put the cells of a window together, their features side by side, without missing ones."""
+    """Put the cells of a window together, their features side by side; leave out missing cells."""
     vectors = np.concatenate([np.concatenate(parts, axis=1) for parts in picked])
     return vectors[np.isfinite(vectors).all(axis=1)]
 
 
 def _error(failed: Failed, number: int, total: int) -> BaseException:
-    error = failed.error
-    if isinstance(error, ScaleError | WeightsError):
-        error.add_note("in the sample for quantize= and reduce=")
-        return error
-    raised = StoreError(
-        f"the sample for quantize= and reduce= could not be computed: {number} of its {total} "
-        f"windows failed with {type(error).__name__}: {error}. Repair the cube's source; or give "
-        "numbers (quantize=xr_anysat.open_quantization(store), "
-        "reduce=xr_anysat.open_reduction(store)), and windows that cannot be read can be left out "
-        'with on_error="skip".'
+    return error_of(
+        failed,
+        "the sample for quantize= and reduce=",
+        Finding(
+            "sample.failed",
+            "the sample for {quantize} and {reduce} could not be computed: {failed} of its {total} "
+            "windows failed with {kind}: {error}. {0}; or give numbers ({1}, {2}), and windows "
+            "that cannot be read can be left out with {3}.",
+            Advice("Repair the cube's source"),
+            GIVEN_QUANTIZATION,
+            GIVEN_REDUCTION,
+            SetOption("on_error", "skip"),
+            failed=number,
+            total=total,
+            kind=type(failed.error).__name__,
+            error=failed.error,
+            **OPTIONS,
+        ),
     )
-    raised.add_note(failed.text)
-    return raised

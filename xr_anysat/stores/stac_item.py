@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from xr_anysat.errors import StoreError
+from xr_anysat.findings import Finding
 from xr_anysat.settings import require
 
 from .conventions import embedding_fields, geobox_of, proj_fields
@@ -30,10 +31,10 @@ PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 MEDIA_TYPE = "application/vnd.zarr; version=3"
 
 EDGE_POINTS = 16
-"""Points along a side of the footprint, which is curved in degrees."""
+"""Points along a side of the footprint, whose sides are curved in degrees."""
 
 TOLERANCE = 1e-6
-"""Degrees, a tenth of a metre: points of the footprint that change less are left out."""
+"""Degrees, a tenth of a metre: points that change the footprint by less are left out."""
 
 PROVENANCE = (
     "mode", "weights", "weights_digest", "precision", "patch_size_m", "tile_size_pixels", "overlap",
@@ -52,13 +53,14 @@ def stac_item(
     """Describe an embedding that `to_zarr` wrote as a STAC item.
 
     The item has the footprint in WGS 84, the range of the dates that were embedded, the grid
-    (projection extension, version 2.0), and fields of the embedding extension after ``emb:``, which
-    are those of the store's ``geoemb:`` attributes: ``emb:type``, ``emb:dimensions``, ``emb:model``
-    and so on. The address of the embedding extension's schema could not be verified, so that
-    ``stac_extensions`` does not list it; append it there to have the item validated by it.
+    (projection extension, version 2.0), and fields of the embedding extension with the prefix
+    ``emb:``, which are those of the store's ``geoemb:`` attributes: ``emb:type``,
+    ``emb:dimensions``, ``emb:model`` and so on. The address of the embedding extension's schema
+    could not be verified, so ``stac_extensions`` does not list it; append it there to have the item
+    validated against it.
 
-    A store that is not complete is described too; ``xr_anysat:complete`` says so, and
-    ``xr_anysat:regions_done`` of ``xr_anysat:regions`` how far it is.
+    A store that is not complete is described too; ``xr_anysat:complete`` is false then, and
+    ``xr_anysat:regions_done`` and ``xr_anysat:regions`` tell how far it is.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def stac_item(
     id : str, optional
         Of the item. Default: the store's name without its ending.
     href : str, optional
-        Of the asset. Default: the path or URL that was given; a path is made absolute.
+        Of the asset. Default: `store`; a path is made absolute.
 
     Returns
     -------
@@ -79,20 +81,25 @@ def stac_item(
     MissingExtraError
         Where pystac is not installed.
     StoreError
-        Where there is no embedding, or it does not say what made it.
+        Where there is no embedding, or it lacks the attributes that say what made it.
     """
     pystac = require("pystac", "stac", "stac_item()")
-    place = open_location(store, storage_options, read_only=True)
-    job, dataset = open_stored(place, decode=False)
+    location = open_location(store, storage_options, read_only=True)
+    job, dataset = open_stored(location, decode=False)
     embedding = dataset[ARRAY]
     if missing := {"mode", "model", "weights", "dates", "gsd_m", "patch_size_m"} - {
         *embedding.attrs
     }:
         raise StoreError(
-            f"{place} does not say what made it: its embedding lacks the attributes "
-            f"{sorted(missing)}. Describe what to_zarr has written."
+            Finding(
+                "store.no-provenance",
+                "{store} does not say what made it: its embedding lacks the attributes {missing}. "
+                "Give a store that to_zarr wrote.",
+                store=location,
+                missing=sorted(missing),
+            )
         )
-    href = _href(store, str(place)) if href is None else href
+    href = _href(store, str(location)) if href is None else href
     geobox = geobox_of(embedding)
     geometry, bbox = _footprint(geobox)
     when, period = _dates(embedding)
@@ -113,8 +120,8 @@ def stac_item(
             "gsd": abs(float(geobox.resolution.x)),
             **grid,
             **{f"emb:{name}": value for name, value in fields.items()},
-            **_said(embedding),
-            **_progress(job, Manifest(place=place)),
+            **_provenance(embedding),
+            **_progress(job, Manifest(location=location)),
         },
         stac_extensions=[PROJECTION],
     )
@@ -123,11 +130,11 @@ def stac_item(
     return item
 
 
-def _href(store: Any, place: str) -> str:
+def _href(store: Any, location: str) -> str:
     if isinstance(store, str | os.PathLike):
         text = os.fspath(store)
         return text if "://" in text else os.path.abspath(os.path.expanduser(text))
-    return place
+    return location
 
 
 def _footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
@@ -158,14 +165,14 @@ def _dates(embedding: xr.DataArray) -> tuple[datetime | None, dict[str, str]]:
     return None, {"start_datetime": start, "end_datetime": end}
 
 
-def _said(embedding: xr.DataArray) -> dict[str, Any]:
+def _provenance(embedding: xr.DataArray) -> dict[str, Any]:
     return {
         f"xr_anysat:{name}": embedding.attrs[name] for name in PROVENANCE if name in embedding.attrs
     }
 
 
 def _progress(job: dict[str, Any] | None, manifest: Manifest) -> dict[str, Any]:
-    """How far the store is; one that was written by other means is whole."""
+    """How far the store is; one that was written by other means is complete."""
     if job is None:
         return {"xr_anysat:complete": True}
     grid = RegionGrid.from_json(job["map"])

@@ -1,4 +1,4 @@
-"""Statistics of a cube that is embedded region by region: computed once, and kept in the store."""
+"""Statistics of a cube that is embedded region by region: computed once and kept in the store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,32 +8,36 @@ import dask.array as da
 import numpy as np
 
 from xr_anysat.compute.normalize import moments_to_stats
-from xr_anysat.errors import StoreError, warn
+from xr_anysat.errors import warn
+from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy, Stop, run
 from xr_anysat.graph.statistics import block_moments, merged
 from xr_anysat.job.job import EmbedJob
 
+from .failures import error_of
 from .manifest import Manifest
 
 __all__ = ["WAVE_TASKS", "with_statistics"]
 
 WAVE_TASKS = 200_000
-"""Tasks of a graph that is handed to a scheduler at once, about: it takes a second for some
-thousands of them, and some hundred megabytes for all."""
+"""About how many tasks a scheduler is given at once: it takes a second for a few thousand of them,
+and a few hundred megabytes for all."""
 
 LEFT_OUT = 0.5
-"""Share of a cube's blocks without which its statistics would be no statistics of it."""
+"""Maximum share of a cube's blocks that its statistics may leave out."""
+
+GIVEN_STATISTICS = SetOption("normalize", python="normalize=stats", command="{} stats.nc")
 
 
-def with_statistics(job: EmbedJob, manifest: Manifest, effort: RetryPolicy) -> EmbedJob:
+def with_statistics(job: EmbedJob, manifest: Manifest, policy: RetryPolicy) -> EmbedJob:
     """Give a job the numbers that it normalises with: those in the store, or new ones.
 
     Raises
     ------
     StoreError
-        Where a block of the cube cannot be read; where those may be skipped, if most cannot.
+        Where a block of the cube cannot be read; where blocks may be skipped, if most cannot.
     """
     each = job.reference
     if not each.pending:
@@ -42,7 +46,7 @@ def with_statistics(job: EmbedJob, manifest: Manifest, effort: RetryPolicy) -> E
     if kept is None:
         fixed = each.normalization.fixed
         blocks = each.stats if each.stats is not None else block_moments(each.cube)
-        done, failed = _blocks(blocks, replace(effort, skip=effort.skip and not fixed))
+        done, failed = _blocks(blocks, replace(policy, skip=policy.skip and not fixed))
         stats = done[0] if fixed else moments_to_stats(_merged(done, failed, blocks))
         kept = manifest.keep_statistics(
             {
@@ -54,22 +58,30 @@ def with_statistics(job: EmbedJob, manifest: Manifest, effort: RetryPolicy) -> E
         )
     if kept["left_out"]:
         warn(
-            f"{len(kept['left_out'])} of {kept['blocks']} blocks of the cube could not be read for "
-            "its statistics, so that these and the embedding are of the others. Where they can be "
-            "read again, begin anew with overwrite=True; or give statistics: normalize=stats."
+            Finding(
+                "statistics.left-out",
+                "{left_out} of {blocks} blocks of the cube could not be read for its statistics, "
+                "so that these and the embedding are of the others. Where they can be read again, "
+                "begin anew with {0}; or give statistics: {1}.",
+                SetOption("overwrite", True),
+                GIVEN_STATISTICS,
+                severity="warning",
+                left_out=len(kept["left_out"]),
+                blocks=kept["blocks"],
+            )
         )
     return job.with_input(each.with_stats(kept["mean"], kept["std"]))
 
 
 def _merged(done: dict[int, Any], failed: dict[int, Failed], blocks: da.Array) -> Any:
-    """Merge in the order of the whole, what failed counting for nothing."""
+    """Merge in the order of the blocks; blocks that failed count for nothing."""
     nothing = np.zeros((3, blocks.shape[1]))
     if len(failed) > LEFT_OUT * blocks.numblocks[0]:
         raise _error(next(iter(failed.values())), len(failed), blocks.numblocks[0])
     return merged([done.get(n, nothing) for n in range(blocks.numblocks[0])])
 
 
-def _blocks(blocks: da.Array, effort: RetryPolicy) -> tuple[dict[int, Any], dict[int, Failed]]:
+def _blocks(blocks: da.Array, policy: RetryPolicy) -> tuple[dict[int, Any], dict[int, Failed]]:
     """Compute the blocks of an array in waves."""
     done: dict[int, Any] = {}
     failed: dict[int, Failed] = {}
@@ -78,28 +90,37 @@ def _blocks(blocks: da.Array, effort: RetryPolicy) -> tuple[dict[int, Any], dict
 
     def taker(start: int, bar: Any) -> Callable[[Any, Any], None]:
         def take(key: Any, value: Any) -> None:
-            found = failed if isinstance(value, Failed) else done
-            found[start + key[1]] = value
+            (failed if isinstance(value, Failed) else done)[start + key[1]] = value
             bar.update(1)
 
         return take
 
-    with progress_bar(effort.progress, "statistics", "block", total, 0) as bar:
+    with progress_bar(policy.progress, "statistics", "block", total, 0) as bar:
         for start in range(0, total, size):
             part = blocks.blocks[start : start + size]
             try:
-                run(part, effort, taker(start, bar), fatal=lambda _: not effort.skip)
+                run(part, policy, taker(start, bar), fatal=lambda _: not policy.skip)
             except Stop as stop:
                 raise _error(stop.failed, 1, total) from stop.failed.error
     return done, failed
 
 
-def _error(failed: Failed, number: int, total: int) -> StoreError:
-    error = StoreError(
-        f"the statistics of the cube could not be computed: {number} of its {total} blocks failed "
-        f"with {type(failed.error).__name__}: {failed.error}. Repair the cube's source; or give "
-        'statistics (normalize=stats, normalize="treesatai"), and regions that cannot be read can '
-        'be left out with on_error="skip".'
+def _error(failed: Failed, number: int, total: int) -> BaseException:
+    return error_of(
+        failed,
+        "the statistics of the cube",
+        Finding(
+            "statistics.failed",
+            "the statistics of the cube could not be computed: {failed} of its {total} blocks "
+            "failed with {kind}: {error}. {0}; or give statistics ({1}, {2}), and regions that "
+            "cannot be read can be left out with {3}.",
+            Advice("Repair the cube's source"),
+            GIVEN_STATISTICS,
+            SetOption("normalize", "treesatai"),
+            SetOption("on_error", "skip"),
+            failed=number,
+            total=total,
+            kind=type(failed.error).__name__,
+            error=failed.error,
+        ),
     )
-    error.add_note(failed.text)
-    return error

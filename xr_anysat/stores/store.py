@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError, StoreError, WeightsError, warn
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.graph.retries import check_blocks
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Mode, check_choice, check_whole
@@ -14,7 +15,7 @@ from .manifest import Manifest, check_same, describe
 from .packing import Quantize, Reduce, find_packing, require_map
 from .regions import RegionGrid, Regions
 from .report import StoreReport
-from .write_regions import fill
+from .write_regions import write_regions
 
 __all__ = ["to_zarr"]
 
@@ -35,12 +36,13 @@ def to_zarr(
     storage_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> StoreReport:
-    """Embed a cube into a Zarr store, region by region; the same call again goes on.
+    """Embed a cube into a Zarr store, region by region; the same call again resumes.
 
-    The store is laid out at first, then regions (chunks of the result with all their features)
-    are computed and written, each recorded in the store once its data are there. A call that was
-    interrupted in any way is repeated as it was: it makes sure that cube, model and options are
-    the same, and does what is missing. The values of a lazy cube are not compared.
+    The store is laid out first. Then regions (chunks of the result with all their features) are
+    computed and written, and each is recorded in the store once its data have been written. A call
+    that was interrupted in any way is repeated as it was: it makes sure that cube, model and
+    options are the same, and computes the missing regions. The values of a lazy cube are not
+    compared.
 
     Parameters
     ----------
@@ -52,35 +54,35 @@ def to_zarr(
     mode : {"grid", "patch", "tile"}
         As in `embed`.
     quantize : "int8" or xarray.Dataset, optional
-        A byte for each value, with a step of its own for each feature: codes from -127 to 127 over
-        the range of a sample of the map and a tenth at either end, -128 where missing. The error
-        is half a step at the most, what is out of range is clipped and counted. Variables
-        ``scale`` and ``offset`` lie beside the map; `open_embedding` decodes. The Dataset that
-        `open_quantization` gives has another map's numbers used.
+        Store a byte for each value, with a step of its own for each feature: codes from -127 to
+        127 over the range of a sample of the map and a tenth at either end, -128 where missing.
+        The error is half a step at most; values out of range are clipped and counted. Variables
+        ``scale`` and ``offset`` lie beside the map; `open_embedding` decodes. Give the Dataset of
+        `open_quantization` to use another map's numbers.
     reduce : int, xarray.DataArray or xarray.Dataset, optional
         Store components instead of features: that many principal components, fitted with
         scikit-learn (extra ``ml``) on a sample of the map; or a linear map (feature, component)
-        with or without a coordinate ``mean`` along feature, which is taken away first; or what
-        `open_reduction` gives, to have maps in the same space. The blocks are reduced where they
-        are computed, in float32, before `quantize` and `dtype`; the numbers lie beside the map.
+        with or without a coordinate ``mean`` along feature, which is subtracted first; or the
+        Dataset of `open_reduction`, for maps in the same space. Blocks are reduced where they are
+        computed, in float32, before `quantize` and `dtype`; the numbers lie beside the map.
     resume : bool
-        Go on with what is there. If False, a store that holds anything is refused.
+        Resume an embedding that has been begun. If False, a store that holds one is refused.
     overwrite : bool
-        Delete what an earlier call has written there, and begin anew. What `to_zarr` did not begin
-        is never deleted.
+        Delete what an earlier call has written there, and begin again. Anything that `to_zarr` did
+        not begin is never deleted.
     retries : int
         How often a task that fails is tried again, after a pause. With ``on_error="skip"``,
-        regions that failed nevertheless are tried once more at the end.
+        regions that still fail are tried once more at the end.
     on_error : {"raise", "skip"}
-        What to do then: raise a `StoreError`, or leave the region NaN and go on. Regions left
-        out are listed in the report and the store, and tried again by the next call. Errors of
-        the whole, of the cube's scale or the weights, are raised in any case.
+        Whether a region that still fails raises a `StoreError`, or is left NaN. Regions left out
+        are listed in the report and the store, and tried again by the next call. Errors that
+        concern the whole map (the cube's scale, the weights) are raised in any case.
     regions : str, slice or sequence of int, optional
         Part of the work, for several jobs at once: ``"2/8"`` is the second of eight shares;
         or numbers of regions, which are counted row by row from 0. Jobs share nothing but
         statistics, which the first one computes.
     progress : bool, optional
-        Show a progress bar. Default: where someone may be looking.
+        Show a progress bar. Default: in a notebook or a terminal.
     storage_options : dict, optional
         For fsspec, with a URL.
     **options
@@ -93,8 +95,8 @@ def to_zarr(
     Raises
     ------
     StoreError
-        Where the store holds something else, or a region cannot be computed or written. What
-        is complete by then stays so.
+        Where the store holds something else, or a region cannot be computed or written. Regions
+        that are complete by then are kept.
     CubeError, OptionError, ScaleError, WeightsError
         As in `embed`.
     MissingExtraError
@@ -103,7 +105,7 @@ def to_zarr(
     Warns
     -----
     AnySatWarning
-        For regions that were left out, and for a map of which more than a thousandth was beyond
+        For regions that were left out, and for a map of which more than a thousandth was out of
         the range of `quantize`.
     """
     check_choice("on_error", on_error, ("raise", "skip"))
@@ -111,44 +113,64 @@ def to_zarr(
     require_map(mode)
     if overwrite and regions is not None:
         raise OptionError(
-            "overwrite=True with regions= would delete what other jobs have written; delete the "
-            "store before they start."
+            Finding(
+                "store.overwrite-regions",
+                "{overwrite} with {regions} would delete what other jobs have written; delete the "
+                "store before they start.",
+                overwrite=SetOption("overwrite", True),
+                regions=SetOption("regions"),
+            )
         )
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     job = make_job(check_blocks(cube), options_of(mode, checked))
     for finding in job.findings:
         warn(finding)
     packing = find_packing(quantize, reduce, job)
-    place = open_location(store, storage_options)
+    location = open_location(store, storage_options)
     grid = packing.regions(job)
     record = describe(job, grid, options.get("mask"), packing.describe())
     try:
-        record = _begun(place, record, resume, overwrite, regions)
-        return fill(job, packing, place, record, retries, on_error == "skip", regions, progress)
+        record = _claimed(location, record, resume, overwrite, regions)
+        return write_regions(
+            job, packing, location, record, retries, on_error == "skip", regions, progress
+        )
     except StoreError:
         raise
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
-        raise StoreError(f"{place} cannot be read or written: {error}") from error
+        raise StoreError(
+            Finding(
+                "store.unreadable",
+                "{store} cannot be read or written: {error}",
+                store=location,
+                error=error,
+            )
+        ) from error
 
 
-def _begun(
-    place: ZarrLocation, job: dict[str, Any], resume: bool, overwrite: bool, regions: Any
+def _claimed(
+    location: ZarrLocation, job: dict[str, Any], resume: bool, overwrite: bool, regions: Any
 ) -> dict[str, Any]:
-    """Give the job of a store, after it has been made this one's or found to be the same."""
-    manifest = Manifest(place=place)
+    """Claim a store for a job, or make sure that it is that job's already; return its record."""
+    manifest = Manifest(location=location)
     if overwrite:
-        clear(place)
-    there = manifest.job()
-    if there is None:
-        require_free(place)
+        clear(location)
+    stored = manifest.job()
+    if stored is None:
+        require_free(location)
         RegionGrid.from_json(job["map"]).select(regions)  # before anything is written
-        there = manifest.claim(job)
+        stored = manifest.claim(job)
     elif not resume:
         raise StoreError(
-            f"{place} holds an embedding already; resume=True goes on with it, overwrite=True "
-            "deletes it, and another store leaves it alone."
+            Finding(
+                "store.exists",
+                "{store} holds an embedding already; {0} goes on with it, {1} deletes it, and "
+                "another store leaves it alone.",
+                SetOption("resume", True),
+                SetOption("overwrite", True),
+                store=location,
+            )
         )
-    check_same(place, there, job)
-    return there
+    check_same(location, stored, job)
+    return stored

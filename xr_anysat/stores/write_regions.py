@@ -1,4 +1,4 @@
-"""A store filled with regions: in waves, those that fail set aside, and a record of it all."""
+"""Writing the missing regions of a store, in waves; those that fail are set aside and listed."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from xr_anysat.embed import build_empty
-from xr_anysat.errors import ScaleError, StoreError, WeightsError, warn
+from xr_anysat.errors import StoreError, warn
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
@@ -15,77 +16,87 @@ from xr_anysat.graph.run import RetryPolicy, Stop, find_scheduler, run
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.results.labels import weights_attrs
 
-from .block_writer import Writer, write_regions
-from .layout import chunk_name, finish, is_laid_out, lay_out
+from .block_writer import Writer, write_blocks
+from .failures import error_of
+from .layout import chunk_name, is_laid_out, lay_out, mark_complete
 from .location import ZarrLocation
 from .manifest import Manifest
-from .packing import Packed, Packing, with_numbers
-from .region_graph import section, tasks_per_region
+from .packing import Packing, PackingNumbers, find_numbers
+from .region_graph import embed_regions, tasks_per_region
 from .regions import RegionGrid, waves
 from .report import FailedRegion, StoreReport
 from .statistics import WAVE_TASKS, with_statistics
 
-__all__ = ["fill"]
+__all__ = ["write_regions"]
 
 MUCH_CLIPPED = 0.001
 """Share of values out of range that is worth a warning."""
 
 
-def fill(
+def write_regions(
     job: EmbedJob,
     packing: Packing,
-    place: ZarrLocation,
+    location: ZarrLocation,
     record: dict[str, Any],
     retries: int,
     skip: bool,
     regions: Any,
     progress: bool | None,
 ) -> StoreReport:
-    """Compute and write the regions of a store that are missing, and say what was done.
+    """Compute and write the missing regions of a store.
 
     Parameters
     ----------
     job, packing
-        What to embed, and what becomes of it.
-    place, record
-        A store, and the record of the job it was begun with.
+        What to embed, and how to pack it.
+    location, record
+        A store, and the record of the job that it was begun with.
     retries, skip, regions, progress
         As in `to_zarr`.
     """
     grid = RegionGrid.from_json(record["map"])
-    manifest = Manifest(place=place)
+    manifest = Manifest(location=location)
     asked = grid.select(regions)
     before = manifest.done(grid)
     missing = [region for region in asked if region not in before]
     failed: dict[int, Failed] = {}
-    if missing or (asked and not is_laid_out(place)):
-        effort = RetryPolicy(
+    if missing or (asked and not is_laid_out(location)):
+        policy = RetryPolicy(
             scheduler=find_scheduler(job.cube.values, job.lazy),
             retries=retries,
             skip=skip,
             progress=progress,
         )
-        work = _begin(job, packing, manifest, grid, effort)
-        done = len(asked) - len(missing)
-        with progress_bar(progress, "embedding", "region", len(asked), done) as bar:
+        work = _begin(job, packing, manifest, grid, policy)
+        with progress_bar(
+            progress, "embedding", "region", len(asked), len(asked) - len(missing)
+        ) as bar:
             failed = work.do(missing, bar)
             if failed and retries:
                 failed = work.do(sorted(failed), bar)
-    after = manifest.done(grid)
+    done = manifest.done(grid)
     listed = tuple(_failed_region(failed[n], n, record, grid) for n in sorted(failed))
-    _note(listed, manifest, grid, after)
-    clipped = _end(job, packing, manifest, grid) if len(after) == len(grid) else None
+    _list_failed(listed, manifest, grid, done)
+    clipped = _end(job, packing, manifest, grid) if len(done) == len(grid) else None
     if listed:
         warn(
-            f"{len(listed)} of {len(asked)} regions could not be computed or written and are NaN "
-            f"in {place}; first {listed[0]!r}. The report has them all, and the same call again "
-            "tries them once more."
+            Finding(
+                "regions.failed",
+                "{failed} of {asked} regions could not be computed or written and are NaN in "
+                "{store}; first {first}. The report has them all, and the same call again tries "
+                "them once more.",
+                severity="warning",
+                failed=len(listed),
+                asked=len(asked),
+                store=location,
+                first=repr(listed[0]),
+            )
         )
     return StoreReport(
-        store=str(place),
+        store=str(location),
         regions=len(grid),
-        done=len(after),
-        written=len(after.intersection(missing)),
+        done=len(done),
+        written=len(done.intersection(missing)),
         asked=len(asked),
         failed=listed,
         clipped=clipped,
@@ -93,32 +104,31 @@ def fill(
 
 
 def _begin(
-    job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid, effort: RetryPolicy
+    job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid, policy: RetryPolicy
 ) -> "_Work":
     """Find the numbers that all regions need, and lay the store out unless it is."""
-    place = manifest.place
-    job = with_statistics(job, manifest, effort)
-    packed = with_numbers(packing, job, manifest, effort)
+    location = manifest.location
+    job = with_statistics(job, manifest, policy)
+    numbers = find_numbers(packing, job, manifest, policy)
     job = packing.computing(job)
-    if not is_laid_out(place):
+    if not is_laid_out(location):
         empty = build_empty(job)
-        lay_out(place, packed.labelled(empty), grid, packed.beside(empty))
+        lay_out(location, numbers.labelled(empty), grid, numbers.beside(empty))
     return _Work(
         job=job,
-        packed=packed,
-        writer=Writer(place=place, grid=grid, quantization=packed.quantization),
-        effort=effort,
+        numbers=numbers,
+        writer=Writer(location=location, grid=grid, quantization=numbers.quantization),
+        policy=policy,
     )
 
 
 def _end(job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid) -> float | None:
-    """Say in a store that it is complete; give the share that was clipped of one that is coded."""
-    said: dict[str, Any] = weights_attrs(job.model.source)
-    if packing.quantize is None:
-        finish(manifest.place, said)
-        return None
-    clipped = _clipped(manifest, grid)
-    finish(manifest.place, {**said, "quantization_clipped": clipped})
+    """Mark a store as complete; return the clipped share of one that is quantized."""
+    attrs: dict[str, Any] = weights_attrs(job.model.source)
+    clipped = None if packing.quantize is None else _clipped(manifest, grid)
+    if clipped is not None:
+        attrs = {**attrs, "quantization_clipped": clipped}
+    mark_complete(manifest.location, attrs)
     return clipped
 
 
@@ -128,9 +138,17 @@ def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
     share = clipped / max(values, 1)
     if share > MUCH_CLIPPED:
         warn(
-            f"{share:.2%} of the values of {manifest.place} were beyond the range of quantize= and "
-            "are at its end: the map goes farther than what the range was taken from. Where that "
-            'matters, begin anew with quantize="int8", or with the range of another store.'
+            Finding(
+                "quantize.clipped",
+                "{share:.2%} of the values of {store} were out of the range of {quantize} and are "
+                "clipped to its ends: the map has a wider range than what the numbers were fitted "
+                "to. Where that matters, begin anew with {0} or the numbers of another store.",
+                SetOption("quantize", "int8"),
+                severity="warning",
+                share=share,
+                store=manifest.location,
+                quantize=SetOption("quantize"),
+            )
         )
     return share
 
@@ -140,9 +158,9 @@ class _Work:
     """What all waves have in common."""
 
     job: EmbedJob
-    packed: Packed
+    numbers: PackingNumbers
     writer: Writer
-    effort: RetryPolicy
+    policy: RetryPolicy
 
     def do(self, regions: list[int], bar: Any) -> dict[int, Failed]:
         """Write regions in waves, and return those that failed."""
@@ -155,8 +173,8 @@ class _Work:
         return failed
 
     def _wave(self, wave: list[int], failed: dict[int, Failed], seen: bool, bar: Any) -> bool:
-        manifest = Manifest(place=self.writer.place)
-        data = self.packed.reduced(section(self.job, self.writer.grid, wave))
+        manifest = Manifest(location=self.writer.location)
+        data = self.numbers.reduced(embed_regions(self.job, self.writer.grid, wave))
 
         def done(key: Any, value: Any) -> None:
             nonlocal seen
@@ -170,34 +188,41 @@ class _Work:
                 return
             if not seen and not manifest.is_done(self.writer.grid, region):
                 raise StoreError(
-                    f"a worker has written to {self.writer.place}, but not to the one that this "
-                    "process sees: give a path or a URL that all workers share, and no memory of "
-                    "one process."
+                    Finding(
+                        "store.not-shared",
+                        "a worker has written to {store}, but not to the one that this process "
+                        "sees: give a path or a URL that all workers share, and no memory of one "
+                        "process.",
+                        store=self.writer.location,
+                    )
                 )
             seen = True
             bar.update(1)
 
         try:
-            run(write_regions(data, self.writer, wave), self.effort, done)
+            run(write_blocks(data, self.writer, wave), self.policy, done)
         except Stop as stop:
             numbers = sorted({wave[n] for _, n, _ in stop.keys})
             raise self._error(stop.failed, numbers) from stop.failed.error
         return seen
 
     def _error(self, failed: Failed, regions: list[int]) -> BaseException:
-        error, grid = failed.error, self.writer.grid
-        if isinstance(error, ScaleError | WeightsError):
-            error.add_note(f"in {grid.says(regions[0])}")
-            return error
-        others = f" and {len(regions) - 1} beside it" if len(regions) > 1 else ""
-        tries = count_text(self.effort.retries, "more try", "more tries")
-        raised = StoreError(
-            f"{grid.says(regions[0])}{others} failed, after {tries}, with "
-            f"{type(error).__name__}: {error}. What is complete is kept: the same call again goes "
-            'on from there, and with on_error="skip" leaves out what fails.'
+        where = self.writer.grid.describe(regions[0])
+        return error_of(
+            failed,
+            where,
+            Finding(
+                "region.failed",
+                "{region}{others} failed, after {tries}, with {kind}: {error}. What is complete is "
+                "kept: the same call again goes on from there, and with {0} leaves out what fails.",
+                SetOption("on_error", "skip"),
+                region=where,
+                others=f" and {len(regions) - 1} beside it" if len(regions) > 1 else "",
+                tries=count_text(self.policy.retries, "more try", "more tries"),
+                kind=type(failed.error).__name__,
+                error=failed.error,
+            ),
         )
-        raised.add_note(failed.text)
-        return raised
 
 
 def _failed_region(
@@ -220,21 +245,21 @@ def _failed_region(
     )
 
 
-def _note(
+def _list_failed(
     failed: tuple[FailedRegion, ...], manifest: Manifest, grid: RegionGrid, done: set[int]
 ) -> None:
-    """Bring the list of failed regions up to date, and make what they left half-written NaN.
+    """Update the store's list of failed regions, and make NaN what they left half-written.
 
-    A store that takes nothing any more does not hide what is reported.
+    Errors of a store that cannot be written any more are ignored: the report has the regions.
     """
-    for one in failed:
-        if one.region in done or _has_been_done(manifest, grid, one.region):
+    for region in failed:
+        if region.region in done or _has_been_done(manifest, grid, region.region):
             continue
-        for index in grid.files(one.region):
+        for index in grid.files(region.region):
             with suppress(OSError):
-                manifest.place.delete(chunk_name(index))
+                manifest.location.delete(chunk_name(index))
         with suppress(OSError):
-            manifest.set_failed(grid, one)
+            manifest.set_failed(grid, region)
     with suppress(OSError):
         manifest.clear_failed(grid, done)
 
