@@ -146,8 +146,7 @@ def embed(
     """
     given = dict(locals())
     job = make_job(given.pop("cube"), options_of(given.pop("mode"), given))
-    for finding in job.findings:
-        warn(finding)
+    warn(*job.findings)
     job = with_known_stats(job)
     result = build(job)
     if job.lazy:

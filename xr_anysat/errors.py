@@ -139,12 +139,13 @@ def message_of(
     return f"the cube has {len(findings)} faults:\n{lines}"
 
 
-def warn(finding: Finding) -> None:
-    """Warn with `AnySatWarning`, from the first frame outside this package."""
+def warn(*findings: Finding) -> None:
+    """Warn of each finding with `AnySatWarning`, from the first frame outside this package."""
     level, frame = 1, sys._getframe(0)
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         level += 1
         if frame.f_back is None:
             break
         frame = frame.f_back
-    warnings.warn(AnySatWarning(finding), stacklevel=level)
+    for finding in findings:
+        warnings.warn(AnySatWarning(finding), stacklevel=level)

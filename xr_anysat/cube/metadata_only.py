@@ -18,7 +18,8 @@ def is_on_disk(cube: xr.DataArray | xr.Dataset) -> bool:
     """Whether some of a cube is in a file, neither in memory nor a dask array."""
     if isinstance(cube, xr.Dataset):
         return any(is_on_disk(variable) for variable in cube.data_vars.values())
-    return cube.chunks is None and not getattr(cube.variable, "_in_memory", True)
+    data = cube.variable._data
+    return not isinstance(data, np.ndarray) and not hasattr(data, "__array_function__")
 
 
 def metadata_only(cube: Cube) -> Cube:

@@ -21,6 +21,7 @@ from xr_anysat.sensors.record import Sensor, match_bands
 from .bands import find_band_dim, find_bands, named_band_dim, variable_labels
 from .dates import TIME_NAMES, day_of_year, parse_dates
 from .grid import Grid, find_grid, spatial_dims
+from .plain import not_plain
 
 __all__ = [
     "CubeSpec",
@@ -180,6 +181,7 @@ def as_dataarray(
     chosen = find_bands(list(labels), sensor, bands, "data variables", faults)
     variables = [cube[labels[label]].rename(label) for label in chosen]
     dims = {frozenset(v.dims) for v in variables}
+    faults += dict.fromkeys(finding for v in variables for finding in not_plain(v))
     if len(dims) > 1:
         faults.append(
             Finding(
@@ -367,6 +369,7 @@ def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
 
 
 def _check_values(cube: xr.DataArray, faults: list[Finding]) -> None:
+    faults += not_plain(cube)
     empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
     if empty:
         faults.append(

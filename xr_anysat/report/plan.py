@@ -207,8 +207,7 @@ def plan(
     if stored:
         require_map(mode)
     job = make_job(metadata_only(cube), options_of(mode, options))
-    for finding in job.findings:
-        warn(finding)
+    warn(*job.findings)
     packing = find_packing(quantize, reduce, job) if stored else None
     return plan_of(job, threads, packing=packing, calibrate=calibrate)
 

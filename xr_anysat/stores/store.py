@@ -123,8 +123,7 @@ def to_zarr(
         )
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     job = make_job(check_blocks(cube), options_of(mode, checked))
-    for finding in job.findings:
-        warn(finding)
+    warn(*job.findings)
     packing = find_packing(quantize, reduce, job)
     location = open_location(store, storage_options)
     grid = packing.regions(job)
