@@ -1,4 +1,4 @@
-"""Cubes in memory: their graphs computed at once, with a progress bar where one is seen."""
+"""Cubes in memory: their graphs are computed at once, with a progress bar if someone may see it."""
 
 from typing import cast
 
@@ -8,6 +8,7 @@ import xarray as xr
 
 from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 
 from .progress import task_bar
 
@@ -15,16 +16,18 @@ __all__ = ["compute_now"]
 
 
 def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
-    """Compute a result now, into one array made beforehand."""
+    """Compute a result now, into one array allocated beforehand."""
     lazy_data = cast(da.Array, result.data)
     try:
         out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
     except MemoryError:
-        raise OptionError(
-            f"the result has {lazy_data.nbytes / 2**30:.1f} GiB, more than this machine's memory; "
-            'make it lazy with cube.chunk(x=512, y=512), or smaller with mode="patch" or '
-            'dtype="float16".'
-        ) from None
+        raise OptionError(Finding(
+            "result.memory",
+            "the result has {gibibytes:.1f} GiB, more than this machine's memory; make it lazy "
+            "with {0}, or smaller with {1} or {2}.",
+            Call("cube.chunk(x=512, y=512)"), SetOption("mode", "patch"),
+            SetOption("dtype", "float16"), gibibytes=lazy_data.nbytes / 2**30,
+        )) from None  # fmt: skip
     with task_bar(progress, "embedding"):
         da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
     computed = result.copy(data=out)

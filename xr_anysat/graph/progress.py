@@ -1,4 +1,4 @@
-"""Progress bars: with rate and time left, in terminals, notebooks and, rarely enough, in logs."""
+"""Progress bars with rate and time left: in terminals and notebooks; in logs, a line a minute."""
 
 import sys
 import threading
@@ -18,7 +18,7 @@ LOG_SECONDS = 60.0
 def progress_bar(
     progress: bool | None, what: str, unit: str, total: int, done: int
 ) -> Iterator[Any]:
-    """Show a bar, if one is wanted, and yield what is told of progress: ``bar.update(1)``."""
+    """Show a bar, if one is wanted, and yield it: ``bar.update(1)`` moves it."""
     if not _shown(progress):
         yield _Nothing()
         return
@@ -29,7 +29,7 @@ def progress_bar(
 
 
 def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
-    """Show a bar, if one is wanted, of the tasks that dask computes on this machine meanwhile."""
+    """Show a bar, if one is wanted, of the tasks that dask computes on this machine inside it."""
     if not _shown(progress):
         return nullcontext()
     from tqdm.dask import TqdmCallback
@@ -39,7 +39,7 @@ def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
 
 
 def _shown(progress: bool | None) -> bool:
-    """Whether to show a bar: as asked for, else where somebody may be looking."""
+    """Whether to show a bar. Unless the user chose, it is shown if someone may be looking."""
     show = get_option("progress") if progress is None else progress
     if show is None:
         return threading.current_thread() is threading.main_thread() and _watched()
@@ -62,7 +62,7 @@ class _Nothing:
 
 
 class _Lines:
-    """A log: what goes back to the start of a line in a terminal begins a new one."""
+    """A log, in which each redrawn bar is a new line instead of a carriage return."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""Graphs of many results computed so that one that fails does not take the others with it.
+"""Graphs of many results, computed so that one failure does not end the others.
 
 On a cluster each result is a future, and the scheduler tries tasks again. On this machine tasks
-are guarded (see `guard`), whichever of dask's schedulers runs them.
+are wrapped (see `retries`), so that any of dask's schedulers can run them.
 """
 
 import sys
@@ -18,28 +18,28 @@ from dask.typing import Key
 from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.errors import ScaleError, WeightsError
 
-from .retries import Failed, guarded
+from .retries import Failed, with_retries
 
 __all__ = ["RetryPolicy", "Stop", "find_scheduler", "run"]
 
 Done = Callable[[Key, Any], None]
-"""Told the key and the value of each result as it comes, a `Failed` among them."""
+"""Called with the key and the value of each result as it is computed, or with a `Failed`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How results are computed, and what becomes of those that cannot be.
+    """How results are computed, and what happens when that fails.
 
     Parameters
     ----------
     scheduler
-        What `find_scheduler` found.
+        The function that computes graphs: see `find_scheduler`.
     retries
         How often a task that fails is tried again.
     skip
-        Whether what fails nevertheless is left out, and does not end everything.
+        Whether to leave out results that still fail, instead of ending the run.
     progress
-        Whether to show a progress bar; None: where someone may be looking.
+        Whether to show a progress bar. None: if someone may be looking.
     """
 
     scheduler: Any
@@ -47,18 +47,18 @@ class RetryPolicy:
     skip: bool
     progress: bool | None
 
-    def ends(self, failed: Failed) -> bool:
-        """Whether a failure ends everything: errors of the cube or the network always do."""
+    def is_fatal(self, failed: Failed) -> bool:
+        """Whether a failure ends the run: a cube of another scale or unfit weights always do."""
         return not self.skip or isinstance(failed.error, ScaleError | WeightsError)
 
 
 class Stop(Exception):
-    """Something failed, and nothing more is to be tried.
+    """A task failed, and the run has ended.
 
     Parameters
     ----------
     failed
-        What.
+        The result of that task.
     keys
         Results that cannot be computed without it.
     """
@@ -70,7 +70,7 @@ class Stop(Exception):
 
 
 def find_scheduler(collection: da.Array, lazily: bool) -> Any:
-    """Find the function that computes graphs: the user's choice, or threads for cubes in memory."""
+    """Choose the function that computes graphs: the user's, or threads for cubes in memory."""
     if not lazily:
         return get_scheduler(scheduler=local_scheduler())
     return get_scheduler(collections=[collection])
@@ -78,77 +78,75 @@ def find_scheduler(collection: da.Array, lazily: bool) -> Any:
 
 def run(
     results: da.Array,
-    effort: RetryPolicy,
+    policy: RetryPolicy,
     done: Done,
     *,
     fatal: Callable[[Failed], bool] | None = None,
 ) -> None:
-    """Compute every block of an array, and hand each to `done`.
+    """Compute every block of an array, and pass each to `done`.
 
     Parameters
     ----------
     results
-        Blocks of anything.
-    effort
-        How.
+        An array whose blocks may be of any type.
+    policy
+        How to compute them.
     done
-        Called in this thread, with each result once.
+        Called in this thread, once with each result.
     fatal
-        Says which failures end everything. Default: as the effort has it.
+        Whether a failure ends the run. Default: `policy.is_fatal`.
 
     Raises
     ------
     Stop
-        For what is fatal.
+        After a fatal failure.
     """
-    fatal = effort.ends if fatal is None else fatal
-    client = getattr(effort.scheduler, "__self__", None)
+    fatal = policy.is_fatal if fatal is None else fatal
+    client = getattr(policy.scheduler, "__self__", None)
     distributed = sys.modules.get("distributed")
     if distributed is not None and isinstance(client, distributed.Client):
-        _run_on_cluster(results, client, effort.retries, fatal, done)
+        _run_on_cluster(results, client, policy.retries, fatal, done)
     else:
-        _run_here(results, effort.scheduler, effort.retries, fatal, done)
+        _run_here(results, policy.scheduler, policy.retries, fatal, done)
 
 
 def _run_here(
     results: da.Array, scheduler: Any, retries: int, fatal: Callable[[Failed], bool], done: Done
 ) -> None:
-    wanted = list(flatten(results.__dask_keys__()))
-    graph = guarded(
-        dict(results.__dask_optimize__(results.__dask_graph__(), wanted)),
-        retries,
-    )
-    waited = set(wanted)
+    keys = list(flatten(results.__dask_keys__()))
+    optimized = results.__dask_optimize__(results.__dask_graph__(), keys)
+    graph = with_retries(dict(optimized), retries)
+    pending = set(keys)
 
-    def seen(key: Key, value: Any, _: Any, state: Mapping[str, Any], __: Any) -> None:
+    def after_task(key: Key, value: Any, _: Any, state: Mapping[str, Any], __: Any) -> None:
         if key not in graph:
-            return  # somebody else's, computed in another thread
+            return  # of another graph, computed in another thread
         if isinstance(value, Failed) and fatal(value):
-            raise Stop(value, _reached(key, state["dependents"], set(wanted)))
-        if key in waited:
-            waited.remove(key)
+            raise Stop(value, _results_of(key, state["dependents"], set(keys)))
+        if key in pending:
+            pending.remove(key)
             done(key, value)
 
-    with Callback(posttask=seen):
-        values = scheduler(graph, wanted)
-    for key, value in zip(wanted, values, strict=True):  # of schedulers that do not call back
-        if key in waited:
+    with Callback(posttask=after_task):
+        values = scheduler(graph, keys)
+    for key, value in zip(keys, values, strict=True):  # of a scheduler without callbacks
+        if key in pending:
             if isinstance(value, Failed) and fatal(value):
                 raise Stop(value, [key])
             done(key, value)
 
 
-def _reached(key: Key, dependents: Mapping[Key, Iterable[Key]], wanted: set[Key]) -> list[Key]:
-    """Find the results that need a task."""
-    found, work, seen = [], [key], {key}
+def _results_of(task: Key, dependents: Mapping[Key, Iterable[Key]], results: set[Key]) -> list[Key]:
+    """List the results that need a task."""
+    needing, work, seen = [], [task], {task}
     while work:
-        one = work.pop()
-        if one in wanted:
-            found.append(one)
-        new = set(dependents.get(one, ())) - seen
+        key = work.pop()
+        if key in results:
+            needing.append(key)
+        new = set(dependents.get(key, ())) - seen
         seen |= new
         work.extend(new)
-    return found
+    return needing
 
 
 def _run_on_cluster(
@@ -171,8 +169,8 @@ def _run_on_cluster(
 
 
 def _failed(future: Any, value: Any) -> Failed:
-    """Make a `Failed` of a future's (type, error, traceback), or of what became of it."""
+    """Make a `Failed` of a future's (type, error, traceback), or of its status."""
     error = value[1] if isinstance(value, tuple) and len(value) == 3 else value
     if not isinstance(error, BaseException):
-        error = RuntimeError(f"the cluster says that the task was {future.status}")
+        error = RuntimeError(f"the cluster reports the task as {future.status}")
     return Failed(error)

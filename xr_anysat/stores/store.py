@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
+from xr_anysat.cube.block_shapes import check_blocks
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError, StoreError, WeightsError, warn
 from xr_anysat.findings import Finding, SetOption
-from xr_anysat.graph.retries import check_blocks
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Mode, check_choice, check_whole
 
