@@ -1,4 +1,4 @@
-"""Tasks that fail without the others, on every local scheduler, with any kind of graph."""
+"""Tasks that fail without ending the others, on every local scheduler, with any kind of graph."""
 
 import gc
 import pickle
@@ -10,18 +10,16 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-import xarray as xr
-from support.cubes import make_cube
 
-from xr_anysat import CubeError, ScaleError
-from xr_anysat.graph import retries as guard
-from xr_anysat.graph.retries import Failed, check_blocks, guarded
+from xr_anysat import ScaleError
+from xr_anysat.graph import retries as retries_module
+from xr_anysat.graph.retries import Failed, with_retries
 from xr_anysat.graph.run import RetryPolicy, Stop, run
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    monkeypatch.setattr(guard, "PAUSE", 0)
+    monkeypatch.setattr(retries_module, "PAUSE", 0)
 
 
 class Flaky:
@@ -38,25 +36,25 @@ class Flaky:
 
 
 def computed(array, scheduler, retries=0, fatal=lambda _: False):
-    found = {}
+    values = {}
     scheduler = dask.base.get_scheduler(scheduler=scheduler)
     run(
         array,
         RetryPolicy(scheduler=scheduler, retries=retries, skip=True, progress=False),
-        lambda key, value: found.__setitem__(key[1:], value),
+        lambda key, value: values.__setitem__(key[1:], value),
         fatal=fatal,
     )
-    return found
+    return values
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads", dask.core.get])
 def test_what_fails_takes_only_what_needs_it(scheduler):
     flaky = Flaky({(0, 0): 9})
     array = da.ones((8, 8), chunks=2).map_blocks(flaky, meta=np.empty((0, 0)))
-    found = computed((array + 1).rechunk(4), scheduler)
-    assert isinstance(found.pop((0, 0)), Failed)
-    assert len(found) == 3
-    assert all((block == 2).all() for block in found.values())
+    blocks = computed((array + 1).rechunk(4), scheduler)
+    assert isinstance(blocks.pop((0, 0)), Failed)
+    assert len(blocks) == 3
+    assert all((block == 2).all() for block in blocks.values())
     assert set(flaky.calls.values()) == {1}
 
 
@@ -64,8 +62,8 @@ def test_what_fails_takes_only_what_needs_it(scheduler):
 def test_retries(scheduler):
     flaky = Flaky({(0, 0): 2, (1, 1): 3})
     array = da.ones((4, 4), chunks=2).map_blocks(flaky, meta=np.empty((0, 0)))
-    found = computed(array, scheduler, retries=2)
-    assert [key for key, value in found.items() if isinstance(value, Failed)] == [(1, 1)]
+    blocks = computed(array, scheduler, retries=2)
+    assert [key for key, value in blocks.items() if isinstance(value, Failed)] == [(1, 1)]
     assert flaky.calls == {(0, 0): 3, (1, 1): 3, (0, 1): 1, (1, 0): 1}
 
 
@@ -93,7 +91,7 @@ def test_graphs_of_the_old_kind():
         "a": 1, "b": (sum, ["a", "a", 3]), "bad": (fail,), "c": (max, "b", "bad"), "d": "b",
         "e": (np.add, (np.add, "a", "b"), 10),
     }  # fmt: skip
-    values = dask.get(guarded(graph, 1), ["b", "d", "e", "c", "bad"])
+    values = dask.get(with_retries(graph, 1), ["b", "d", "e", "c", "bad"])
     assert values[:3] == (5, 5, 16)
     assert all(isinstance(value, Failed) for value in values[3:])
 
@@ -129,28 +127,3 @@ class Odd(Exception):
 def test_errors_that_do_not_pickle():
     again = pickle.loads(pickle.dumps(Failed(Odd("well"))))
     assert str(again.error) == "Odd: well"
-
-
-# Blocks of the shape that was promised -----------------------------------------------------------
-
-
-def test_blocks_as_promised_pass():
-    cube = make_cube(8, 8).chunk(x=3, time=1).assign_attrs(nodata=3)
-    cube.encoding = {"_FillValue": 1}
-    checked = check_blocks(cube)
-    xr.testing.assert_identical(checked.compute(), cube.compute())
-    assert checked.chunks == cube.chunks
-    assert checked.encoding == cube.encoding
-    assert checked.data.name == check_blocks(cube).data.name
-    dataset = cube.to_dataset("band").assign(loaded=("y", np.ones(8)))
-    xr.testing.assert_identical(check_blocks(dataset).compute(), dataset.compute())
-    for other in (make_cube(8, 8), None, "cube"):
-        assert check_blocks(other) is other
-
-
-@pytest.mark.parametrize("wrong", [lambda b: b[:-1], lambda b: b[None], lambda b: b.sum()])
-def test_others_do_not(wrong):
-    cube = make_cube(8, 8).chunk(x=4)
-    cube = cube.copy(data=cube.data.map_blocks(wrong, dtype=cube.dtype, meta=cube.data._meta))
-    with pytest.raises(CubeError, match=r"read with shape \(.*\), but .* \(3, 10, 8, 4\)"):
-        check_blocks(cube).compute(scheduler="sync")

@@ -1,4 +1,4 @@
-"""Vectors of geometries for other programs: as tables, and in files that hold no geometries."""
+"""Vectors of geometries for other programs: as tables, and in files that cannot hold geometries."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import xarray as xr
 from pyproj import CRS
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.settings import require
 
 from .raster import check_array, plain_value
@@ -24,29 +25,29 @@ __all__ = ["decode_geometry", "encode_geometry", "to_geodataframe"]
 def to_geodataframe(
     embedding: xr.DataArray, *, column: str = "embedding"
 ) -> "geopandas.GeoDataFrame":
-    """Give the vectors of geometries as a table: a row for each, its vector in one column.
+    """Convert the vectors of geometries to a table: a row for each, with its vector in one column.
 
-    Lazy vectors are computed, with dask's scheduler in force. ``frame.to_parquet(path)`` makes
-    GeoParquet of it (with pyarrow), in which vectors are lists of floats, and
-    ``numpy.stack(frame["embedding"])`` an array (geometry, feature).
+    Lazy vectors are computed, with dask's current scheduler. ``frame.to_parquet(path)`` writes
+    GeoParquet (with pyarrow), in which vectors are lists of floats, and
+    ``numpy.stack(frame["embedding"])`` gives an array (geometry, feature).
 
     Parameters
     ----------
     embedding : xarray.DataArray
         (geometry, feature), of ``embed(mode="pooled", geometry=...)``, or as read from a file.
     column : str
-        Name of the column of vectors, each an ndarray (feature,) of the embedding's type.
+        Name of the column of vectors. Each is an ndarray (feature,) of the embedding's dtype.
 
     Returns
     -------
     geopandas.GeoDataFrame
-        With the cube's CRS, a column for each coordinate along the geometries (the index and the
-        columns that they came with), and the embedding's attributes in ``attrs``.
+        With the cube's CRS, a column for each coordinate along the geometries (their own index
+        and columns), and the embedding's attributes in ``attrs``.
 
     Raises
     ------
     OptionError
-        For vectors of anything but geometries.
+        If these are not vectors of geometries.
     MissingExtraError
         Without geopandas.
     """
@@ -54,10 +55,12 @@ def to_geodataframe(
     embedding = decode_geometry(embedding)
     others = [dim for dim in embedding.dims if dim != "geometry"]
     if len(others) != 1:
-        raise OptionError(
-            f"a table holds vectors of geometries, (geometry, feature), not {embedding.dims}; "
-            "choose one of the rest, as in embedding.isel(time=0)."
-        )
+        raise OptionError(Finding(
+            "table.dims",
+            "a table holds vectors of geometries, (geometry, feature), not {dims}; select one "
+            "position of each other dimension, as in {0}.",
+            Call("embedding.isel(time=0)"), dims=embedding.dims,
+        ))  # fmt: skip
     values = embedding.transpose("geometry", ...).values
     columns = {
         str(name): coord.values
@@ -65,7 +68,8 @@ def to_geodataframe(
         if coord.dims == ("geometry",) and name != "geometry"
     }
     if column in columns:
-        raise OptionError(f"there is a column {column!r} already; give another: column=...")
+        text = "there is a column {column!r} already; choose another name with {0}"
+        raise OptionError(Finding("table.column", text, SetOption("column"), column=column))
     vectors = np.empty(len(values), dtype=object)
     for row, vector in enumerate(values):
         vectors[row] = vector
@@ -79,19 +83,19 @@ def to_geodataframe(
 
 
 def _crs(embedding: xr.DataArray) -> CRS | None:
-    """CRS by its code where it has one."""
+    """CRS by its code, if it has one."""
     if embedding.rio.crs is None:
         return None
-    found = CRS.from_user_input(embedding.rio.crs)
-    code = found.to_authority(min_confidence=100)
-    return CRS.from_authority(*code) if code else found
+    crs = CRS.from_user_input(embedding.rio.crs)
+    code = crs.to_authority(min_confidence=100)
+    return CRS.from_authority(*code) if code else crs
 
 
 def encode_geometry(embedding: xr.DataArray) -> xr.DataArray:
-    """Give the geometries of vectors as text (WKT), which every file format can hold.
+    """Convert the geometries of vectors to text (WKT), which every file format can hold.
 
-    ``encode_geometry(vectors).to_zarr(path)``, or ``.to_netcdf(path)``; `decode_geometry` is the
-    way back, and loses nothing. Computes nothing.
+    ``encode_geometry(vectors).to_zarr(path)``, or ``.to_netcdf(path)``; `decode_geometry` converts
+    them back without loss. Nothing is computed.
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ def encode_geometry(embedding: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     OptionError
-        Where there is none.
+        If there is no such coordinate.
     """
     shapes = _geometries(embedding)
     if not shapely.is_geometry(shapes).all():
@@ -111,32 +115,34 @@ def encode_geometry(embedding: xr.DataArray) -> xr.DataArray:
 
 
 def decode_geometry(embedding: xr.DataArray) -> xr.DataArray:
-    """Give the geometries of vectors as shapely objects again: see `encode_geometry`.
+    """Convert the geometries of vectors back to shapely objects: see `encode_geometry`.
 
     Raises
     ------
     OptionError
-        Where there are none, or text that is not WKT.
+        If there are none, or they are text that is not WKT.
     """
     shapes = _geometries(embedding)
     if shapely.is_geometry(shapes).all():
         return embedding
     try:
-        found = shapely.from_wkt(shapes)
+        decoded = shapely.from_wkt(shapes)
     except (TypeError, shapely.errors.GEOSException) as error:
-        raise OptionError(
-            f"the coordinate `geometry` holds neither shapely objects nor WKT: {error}"
-        ) from None
-    return _with_geometry(embedding, found, {})
+        text = "the coordinate `geometry` holds neither shapely objects nor WKT: {reason}"
+        raise OptionError(Finding("geometry.no-wkt", text, reason=str(error))) from None
+    return _with_geometry(embedding, decoded, {})
 
 
 def _geometries(embedding: xr.DataArray) -> npt.NDArray[Any]:
     check_array(embedding)
     if "geometry" not in embedding.coords or embedding["geometry"].dims != ("geometry",):
-        raise OptionError(
-            f"there is no coordinate `geometry` among {sorted(map(str, embedding.coords))}; "
-            'vectors of geometries come from embed(mode="pooled", geometry=...).'
-        )
+        raise OptionError(Finding(
+            "geometry.no-coordinate",
+            "there is no coordinate `geometry` among {coordinates}; vectors of geometries come "
+            "from {0}.",
+            Call('embed(mode="pooled", geometry=...)'),
+            coordinates=sorted(map(str, embedding.coords)),
+        ))  # fmt: skip
     return embedding["geometry"].values.astype(object)
 
 
