@@ -43,20 +43,27 @@ def processes():
 
 @pytest.fixture(scope="module")
 def cube():
-    return punch(make_cube(50, 43, dates=2)).chunk(x=12, y=12)
+    return punch(make_cube(26, 23, dates=2)).chunk(x=12, y=12)
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    from xr_anysat.layout import chunks as chunking
+@pytest.fixture(scope="module", autouse=True)
+def _small_chunks():
+    from xr_anysat.layout import chunks
 
-    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 12)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(chunks, "LONGEST_CHUNK", 12)
+        yield
 
 
-@pytest.fixture
-def expected(cube, small_chunks):
-    with dask.config.set(scheduler="threads"):
-        return cube.anysat.embed(model=TINY, **OPTIONS).compute()
+@pytest.fixture(scope="module")
+def expected(cube):
+    return cube.anysat.embed(model=TINY, **OPTIONS).compute(scheduler="threads")
+
+
+def compute_everywhere(client, lazily):
+    """Compute on each worker by itself."""
+    for worker in client.scheduler_info()["workers"]:
+        client.compute(lazily, workers=[worker]).result()
 
 
 def same(one, other):
@@ -107,14 +114,14 @@ def loads():
     return len(engine.loads)
 
 
-def test_weights_are_loaded_once_in_each_worker(processes, cube, small_chunks):
+def test_weights_are_loaded_once_in_each_worker(processes, cube):
     processes.run(count_loads)
-    cube.anysat.embed(model=TINY, **OPTIONS).compute()
-    cube.anysat.embed("tile", model=TINY, **OPTIONS).compute()
+    for mode in ("grid", "tile"):
+        compute_everywhere(processes, cube.anysat.embed(mode, model=TINY, **OPTIONS))
     assert set(processes.run(loads).values()) == {1}
 
 
-def test_tasks_are_small_and_the_graph_is_no_burden(processes, small_chunks):
+def test_tasks_are_small_and_the_graph_is_no_burden(processes):
     values = da.zeros((2, 10, 480, 480), dtype="uint16", chunks=(-1, -1, 120, 120))
     cube = make_cube(12, 12, dates=2)
     at = 10.0 * np.arange(480)
@@ -132,19 +139,13 @@ def test_tasks_are_small_and_the_graph_is_no_burden(processes, small_chunks):
     future.cancel()
 
 
-def test_tasks_go_where_the_resource_is(cube, small_chunks):
-    cube = cube.isel(y=slice(24), x=slice(24))
-    with dask.config.set(scheduler="threads"):
-        expected = cube.anysat.embed(model=TINY, **OPTIONS).compute()
-
+def test_tasks_go_where_the_resource_is(cube, expected):
     def resource(dask_worker):
         return dask_worker.state.total_resources
 
-    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with (
-        distributed.LocalCluster(memory_limit=0, resources={"GPU": 1}, **options) as made,
-        distributed.Client(made) as client,
-    ):
+    with cluster(
+        processes=False, n_workers=1, threads_per_worker=1, resources={"GPU": 1}
+    ) as client:
         assert list(client.run(resource).values()) == [{"GPU": 1}]
         with dask.annotate(resources={"GPU": 1}):
             lazily = cube.anysat.embed(model=TINY, **OPTIONS)
@@ -152,35 +153,6 @@ def test_tasks_go_where_the_resource_is(cube, small_chunks):
         assert all(layer.annotations for name, layer in layers if name.startswith("anysat"))
         with dask.config.set({"optimization.fuse.active": False}):
             same(lazily.compute(), expected)
-
-
-def test_a_killed_worker_costs_a_retry_and_changes_nothing(cube, expected):
-    def slowly(block):
-        time.sleep(0.2)
-        return block
-
-    slow = cube.copy(data=cube.data.map_blocks(slowly, dtype=cube.dtype))
-    with (
-        warnings.catch_warnings(),
-        cluster(processes=True, threads_per_worker=1) as client,
-    ):
-        warnings.simplefilter("ignore")
-        client.wait_for_workers(2)
-        pids = client.run(os.getpid)
-        future = client.compute(slow.anysat.embed(model=TINY, **OPTIONS))
-        time.sleep(2)
-        assert not future.done()
-        os.kill(next(iter(pids.values())), signal.SIGKILL)
-        np.testing.assert_allclose(future.result(timeout=120).values, expected.values, atol=1e-5)
-        assert set(client.run(os.getpid).values()) != set(pids.values())
-
-
-def test_after_a_restart(cube, expected):
-    with cluster(processes=True, n_workers=1) as client:
-        lazily = cube.anysat.embed(model=TINY, **OPTIONS)
-        same(lazily.compute(), expected)
-        client.restart()
-        same(lazily.compute(), expected)
 
 
 def test_a_lazy_result_in_a_fresh_process(cube, expected, tmp_path):
@@ -210,7 +182,7 @@ def mapped(path):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="no /proc")
-def test_processes_share_the_weights(processes, cube, small_chunks, tmp_path):
+def test_processes_share_the_weights(processes, cube, tmp_path):
     from safetensors.numpy import save_file
 
     from xr_anysat.model.config import model_config, tensor_shapes
@@ -220,9 +192,38 @@ def test_processes_share_the_weights(processes, cube, small_chunks, tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({n: rng.normal(0, 0.02, shape).astype("float32") for n, shape in shapes}, path)
     model = xr_anysat.Model("tiny", weights=str(path))
-    cube.anysat.embed(model=model, **OPTIONS).compute()
+    compute_everywhere(processes, cube.anysat.embed(model=model, **OPTIONS))
     sizes = processes.run(mapped, str(path))
     assert len(sizes) == 2
     for size in sizes.values():
         assert size["Rss"] > 5_000_000  # what Sentinel-2 needs of it was read
         assert size["Pss"] < 0.6 * size["Rss"]  # half of it is the other's
+
+
+# Last, because they end workers that the tests before have warmed -------------------------------
+
+
+def test_a_killed_worker_costs_a_retry_and_changes_nothing(processes, cube, expected, tmp_path):
+    killed = tmp_path / "killed"
+
+    def hold(block):
+        while not killed.exists():
+            time.sleep(0.05)
+        return block
+
+    held = cube.copy(data=cube.data.map_blocks(hold, dtype=cube.dtype, meta=cube.data._meta))
+    pids = processes.run(os.getpid)
+    future = processes.compute(held.anysat.embed(model=TINY, **OPTIONS))
+    while not all(processes.processing().values()):
+        time.sleep(0.05)
+    assert not future.done()
+    os.kill(next(iter(pids.values())), signal.SIGKILL)
+    killed.touch()
+    np.testing.assert_allclose(future.result(timeout=120).values, expected.values, atol=1e-5)
+    assert set(processes.run(os.getpid).values()) != set(pids.values())
+
+
+def test_after_a_restart(processes, cube, expected):
+    lazily = cube.anysat.embed(model=TINY, **OPTIONS)
+    processes.restart()
+    same(lazily.compute(), expected)
