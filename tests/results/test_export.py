@@ -10,6 +10,7 @@ import xvec  # noqa: F401  registers `.xvec`
 from support.cubes import NORTH, TINY, WEST, assert_same, make_cube, punch
 from support.findings import finds
 
+import xr_anysat
 from xr_anysat import MissingExtraError, OptionError, settings
 
 UTM = "EPSG:32631"
@@ -115,8 +116,8 @@ def test_what_is_no_table(vectors, monkeypatch):
     with finds("table.column", OptionError) as raised:
         vectors.anysat.to_geodataframe(column="crop")
     assert "'crop'" in str(raised.value)
-    with finds("embedding.type", OptionError):
-        vectors.to_dataset().anysat.to_geodataframe()
+    with finds("embedding.needed", OptionError):
+        xr_anysat.to_geodataframe(vectors.to_dataset())
 
     def gone(name):
         raise ImportError(name)

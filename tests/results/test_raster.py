@@ -170,12 +170,12 @@ def test_what_fails_leaves_the_earlier_file(cube, maps, tmp_path):
         (lambda m: m.isel(x=0), "raster.dims", "('feature', 'y')"),
         (lambda m: m.expand_dims("time"), "raster.dims", "isel(time=0)"),
         (lambda m: m.astype("float16"), "raster.dtype", 'astype("float32")'),
-        (lambda m: m.to_dataset(), "embedding.type", "Dataset"),
+        (lambda m: m.to_dataset(), "embedding.needed", "Dataset"),
     ],
 )
 def test_what_is_no_raster(maps, tmp_path, change, code, words):
     with finds(code, OptionError) as raised:
-        change(maps["patch"]).anysat.to_raster(tmp_path / "no.tif")
+        xr_anysat.to_raster(change(maps["patch"]), tmp_path / "no.tif")
     assert words in str(raised.value)
     assert not list(tmp_path.iterdir())
 

@@ -137,7 +137,7 @@ def check_array(embedding: Any) -> None:
     """
     if not isinstance(embedding, xr.DataArray):
         raise OptionError(Finding(
-            "embedding.type", "this is a {type}; take the map out of it: {0}.",
+            "embedding.needed", "this is a {type}; take the map out of it: {0}.",
             Call("dataset['embedding']"), type=type(embedding).__name__,
         ))  # fmt: skip
 
@@ -169,7 +169,7 @@ def _north_up(map_: xr.DataArray) -> xr.DataArray:
             Call("embedding.assign_coords(y=..., x=...)"),
             Call("embedding.rio.write_transform(...)"), missing=bare,
         ))  # fmt: skip
-    box = GeoBox(map_.shape[1:], transform, None)
+    box = GeoBox((map_.sizes["y"], map_.sizes["x"]), transform, None)
     if transform.e > 0:
         map_, box = map_.isel(y=slice(None, None, -1)), box.flipy()
     if transform.a < 0:
