@@ -22,9 +22,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from dask._task_spec import List, Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from dask.task_spec import List, Task, TaskRef
 from dask.typing import Key
 
 from xr_anysat.compute.encode import Encoded, EncodeSpec, encode_chunk, encode_spec

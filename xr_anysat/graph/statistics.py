@@ -8,10 +8,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from dask._task_spec import Alias, List, Task, TaskRef
 from dask.base import clone_key, tokenize
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
+from dask.task_spec import Alias, List, Task, TaskRef
 from dask.typing import Key
 
 from xr_anysat.compute.normalize import band_moments, merge_moments, moments_to_stats
