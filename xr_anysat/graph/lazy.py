@@ -14,7 +14,7 @@ Tasks hold keys and small frozen descriptions, shared between tasks; names follo
 names and the descriptions, so that the same call gives the same keys.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, product
 from typing import Any
@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
-from dask.task_spec import List, Task, TaskRef
 from dask.typing import Key
 
 from xr_anysat.compute.encode import Encoded, EncodeSpec, encode_chunk, encode_spec
@@ -80,12 +79,13 @@ def embed_array(job: EmbedJob, part: MapPart | None = None) -> da.Array:
     encode = f"anysat-encode-{token}"
     tasks: Tasks = {}
     for i, j in encoded:
-        tasks[encode, i, j] = Task(
+        _put(
+            tasks,
             (encode, i, j),
             encode_chunk,
-            TaskRef((values.name, 0, 0, i - top, j - left)),
-            None if mask is None else TaskRef((mask.name, 0, i - top, j - left)),
-            None if stats is None else TaskRef((stats.name, 0, 0)),
+            (values.name, 0, 0, i - top, j - left),
+            None if mask is None else (mask.name, 0, i - top, j - left),
+            None if stats is None else (stats.name, 0, 0),
             spec,
             *([selection.patches_of((i, j))] if some else []),
         )
@@ -143,7 +143,7 @@ def _tile_tasks(name: str, tokens: str, job: EmbedJob, part: MapPart) -> Tasks:
             tasks,
             (name, *chunk),
             _window_tiles,
-            _refs((tokens, *other) for other in compress(seen, needed)),
+            [(tokens, *other) for other in compress(seen, needed)],
             shared(_placement(overlaps, (row.patches, column.patches), needed)),
             shared(spec),
         )
@@ -183,10 +183,10 @@ def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
     """
     tasks: Tasks = {}
-    before: TaskRef | None = None
+    before: Key | None = None
     for i, j in chunks:
         _put(tasks, (name, i, j), _turn, before)
-        before = TaskRef((name, i, j))
+        before = (name, i, j)
     return tasks
 
 
@@ -202,7 +202,7 @@ def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
         if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
             key = (name, i, j, to_row, to_column)
-            _put(tasks, key, _part, TaskRef((tiles, i, j)), shared((row, column)))
+            _put(tasks, key, _part, (tiles, i, j), shared((row, column)))
     return tasks
 
 
@@ -233,10 +233,10 @@ def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart
             tasks,
             key,
             _patch_block,
-            _refs((parts, *chunk, i, j) for chunk in compress(seen, needed)),
+            [(parts, *chunk, i, j) for chunk in compress(seen, needed)],
             shared(_placement(whole, ranges, needed)),
             dtype,
-            TaskRef((turns, i, j)),
+            (turns, i, j),
         )
     return tasks
 
@@ -254,9 +254,9 @@ def _pixel_tasks(
     tasks: Tasks = {}
     for i, j in part.chunks:
         at = part.at(i, j)
-        of_patches, of_pixels = TaskRef((patches, 0, *at)), TaskRef((seen, i, j))
+        of_patches, of_pixels = (patches, 0, *at), (seen, i, j)
         _put(tasks, (name, 0, *at), _pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
-        _put(tasks, (name, 1, *at), _field, TaskRef((encode, i, j)), "sub")
+        _put(tasks, (name, 1, *at), _field, (encode, i, j), "sub")
     return tasks
 
 
@@ -268,7 +268,7 @@ def _whole_tile_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Ta
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
         key = (name, 0, row, column)
         if job.selection.has_tiles((i, j)):
-            _put(tasks, key, _features_first, TaskRef((tiles, i, j)), dtype)
+            _put(tasks, key, _features_first, (tiles, i, j), dtype)
         else:
             shape = (job.width, len(axes[0].tiles_of(i)), len(axes[1].tiles_of(j)))
             _put(tasks, key, _nothing, shape, dtype)
@@ -299,11 +299,8 @@ class _Shared:
 
 
 def _put(tasks: Tasks, key: Key, function: Callable[..., Any], *arguments: Any) -> None:
-    tasks[key] = Task(key, function, *arguments)
-
-
-def _refs(keys: Iterable[Key]) -> List:
-    return List(*map(TaskRef, keys))
+    """Add a task as a plain tuple: dask's `Task` pickles to more than twice the size."""
+    tasks[key] = (function, *arguments)
 
 
 def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]) -> HighLevelGraph:
@@ -320,7 +317,7 @@ def _add_field(
     name = f"anysat-{field}-{token}"
     tasks: Tasks = {}
     for i, j in chunks:
-        _put(tasks, (name, i, j), _field, TaskRef((encode, i, j)), field)
+        _put(tasks, (name, i, j), _field, (encode, i, j), field)
     return name, _add(graph, name, tasks, [encode])
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from dask.base import clone_key, tokenize
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
-from dask.task_spec import Alias, List, Task, TaskRef
 from dask.typing import Key
 
 from xr_anysat.compute.normalize import band_moments, merge_moments, moments_to_stats
@@ -43,9 +42,9 @@ def block_moments(cube: CanonicalCube) -> da.Array:
     tasks: dict[Key, Any] = {}
     blocks = list(product(*(range(values.numblocks[axis]) for axis in (0, 2, 3))))
     for n, (t, i, j) in enumerate(blocks):
-        mask_key = None if mask is None else TaskRef((mask.name, t, i, j))
-        block = TaskRef((values.name, t, 0, i, j))
-        tasks[name, n, 0] = Task((name, n, 0), _block_moments, block, mask_key, nodata)
+        mask_key = None if mask is None else (mask.name, t, i, j)
+        block = (values.name, t, 0, i, j)
+        tasks[name, n, 0] = (_block_moments, block, mask_key, nodata)
     parents: list[Any] = [values] if mask is None else [values, mask]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
     chunks = ((3,) * len(blocks), (values.shape[1],))
@@ -62,10 +61,9 @@ def lazy_moments(cube: CanonicalCube) -> da.Array:
     while len(keys) > 1 or depth == 0:
         groups = _groups(keys)
         keys = [(f"{parts.name}-merged", depth, n) for n in range(len(groups))]
-        for key, group in zip(keys, groups, strict=True):
-            tasks[key] = Task(key, merge_moments, List(*map(TaskRef, group)))
+        tasks.update((key, (merge_moments, group)) for key, group in zip(keys, groups, strict=True))
         depth += 1
-    tasks[name, 0, 0] = Alias((name, 0, 0), keys[0])
+    tasks[name, 0, 0] = keys[0]
     parents: list[Any] = [parts]
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=parents)
     return da.Array(graph, name, ((3,), parts.chunks[1]), meta=np.empty((0, 0)))
