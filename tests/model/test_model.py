@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.findings import finds
 from support.helpers import GOLDEN, golden_network
@@ -250,6 +250,7 @@ def test_relative_buckets_by_distance():
     assert relative_buckets(2, 2, "cpu")[1, 4] == 4  # the diagonal: 1.41 steps are 1
 
 
+@settings(max_examples=30)
 @given(
     rows=st.integers(1, 9),
     columns=st.integers(1, 9),
