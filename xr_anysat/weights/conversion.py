@@ -108,13 +108,9 @@ def _size_name(config: ModelConfig) -> str:
 
 
 def fitting_size(checkpoint: Checkpoint) -> str:
-    """Name the size that the file is of; the fault is told against the size closest to it."""
-
-    def agreement(size: str) -> int:
-        shapes = tensor_shapes(model_config(size))
-        return sum(shapes.get(name) == tensor.shape for name, tensor in checkpoint.tensors.items())
-
-    size = max(SIZES, key=agreement)
+    """Name the size that a file is of, or raise a `WeightsError` that names the closest."""
+    stored = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}.items()
+    size = max(SIZES, key=lambda size: len(stored & tensor_shapes(model_config(size)).items()))
     check_names(checkpoint, model_config(size))
     return size
 

@@ -32,6 +32,7 @@ from .hub import (
     WEIGHTS_VARIABLE,
     PublishedWeights,
     no_weights,
+    own_file,
     published_digest,
     published_file,
     published_here,
@@ -131,8 +132,7 @@ def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSo
             raise OptionError(
                 Finding(
                     "weights.seed",
-                    "{given} has no seed that is a whole number from 0, as in {0}.",
-                    SetOption("weights", "random:42"),
+                    '{given} needs a whole number from 0 as its seed, as in "random:42".',
                     given=given,
                 )
             )
@@ -149,11 +149,7 @@ def _published_source(size: str) -> WeightsSource:
                 "no weights of size {size!r} are published, only of size {published!r}. Use {0}, "
                 "or a file of your own by {1}, or {2} for an untrained network.",
                 SetOption("size", PUBLISHED.size, python=f'Model("{PUBLISHED.size}")'),
-                SetOption(
-                    "weights",
-                    "/path/to/weights.pth",
-                    python=f'Model("{size}", weights="/path/to/weights.pth")',
-                ),
+                own_file(size),
                 SetOption("weights", "random"),
                 size=size,
                 published=PUBLISHED.size,
@@ -162,9 +158,9 @@ def _published_source(size: str) -> WeightsSource:
     return WeightsSource(kind="hub", location=PUBLISHED.location, digest=published_digest())
 
 
-def _file_source(weights: str | os.PathLike[str], given: SetOption | str) -> WeightsSource:
-    is_path = isinstance(weights, str | bytes | os.PathLike)
-    path = Path(os.path.abspath(os.path.expanduser(os.fsdecode(weights if is_path else ""))))
+def _file_source(weights: str, given: SetOption | str) -> WeightsSource:
+    text = os.fsdecode(weights) if isinstance(weights, str | bytes) else ""
+    path = Path(os.path.abspath(os.path.expanduser(text)))
     if path.suffix not in _SUFFIXES:
         raise OptionError(
             Finding(

@@ -15,6 +15,7 @@ __all__ = [
     "PUBLISHED",
     "PublishedWeights",
     "no_weights",
+    "own_file",
     "published_digest",
     "published_file",
     "published_here",
@@ -60,15 +61,20 @@ _THREE_WAYS = (
 )
 
 
+def own_file(size: str) -> SetOption:
+    """Name the option for a file of one's own."""
+    path = "/path/to/AnySat.pth"
+    return SetOption("weights", path, python=f'Model("{size}", weights="{path}")')
+
+
 def no_weights(text: str, **data: Any) -> WeightsError:
     """Say which weights are not there, and the ways to get some."""
-    file = "/path/to/AnySat.pth"
     return WeightsError(
         Finding(
             "weights.none",
             text + _THREE_WAYS,
             _FETCH,
-            SetOption("weights", file, python=f'Model("{PUBLISHED.size}", weights="{file}")'),
+            own_file(PUBLISHED.size),
             SetOption("weights", "random"),
             **data,
         )
