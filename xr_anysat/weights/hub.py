@@ -135,7 +135,7 @@ def _download() -> Path:
         url = huggingface_hub.hf_hub_url(PUBLISHED.repo_id, PUBLISHED.filename)
         huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         return Path(huggingface_hub.hf_hub_download(PUBLISHED.repo_id, PUBLISHED.filename))
-    except Exception as error:  # of the network, the server, the disk: all mean the same here
+    except Exception as error:  # network, server or disk: there are no weights
         reason = (str(error).strip() or "no reason given").split("\n")[0]
         raise no_weights(
             "there are no weights: {location} is not in the Hugging Face cache and could not be "
