@@ -154,7 +154,7 @@ def converted_path(digest: str, config: ModelConfig) -> Path:
 
 
 def open_converted(digest: str, config: ModelConfig) -> Checkpoint | None:
-    """Open the converted file, or give None where there is none or it is not whole."""
+    """Open the converted file, or give None where it is missing or damaged."""
     try:
         checkpoint = read_checkpoint(converted_path(digest, config))  # accounts for every byte
         check_names(checkpoint, config)

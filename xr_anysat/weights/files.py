@@ -117,7 +117,7 @@ def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSo
     WeightsError
         The file is missing, or there are no published weights of this size.
     OptionError
-        `weights` is none of the above.
+        `weights` is anything else.
     """
     weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
     given: SetOption | str = SetOption("weights", weights)

@@ -103,7 +103,7 @@ def unpickle(data: bytes) -> object:
 
 
 def brief(text: str) -> str:
-    """Quote text of a file, of which an error message shows 120 characters at most."""
+    """Quote text of a file for an error message, 120 characters at most."""
     return repr(text if len(text) <= 120 else text[:120] + "...")
 
 
