@@ -345,12 +345,12 @@ def test_advice_is_wrapped(run):
 def test_missing_weights_are_told_before_anything_is_written(run, tmp_path):
     refused = run("embed", "cube.nc", tmp_path / "map.zarr", "--no-progress", status=1)
     assert "could not be fetched" in refused.stderr
-    assert "--weights random makes an untrained network" in refused.stderr
+    assert "--weights random" in refused.stderr
     assert not os.listdir(tmp_path)
     wrong = run("embed", "cube.nc", tmp_path / "map.zarr", "--overlap", 2, status=2)
     assert "fetched" not in wrong.stderr
     small = run("embed", "cube.nc", tmp_path / "map.zarr", "--size", "small", status=1)
-    assert "take --size base, or name your own with --size small --weights" in small.stderr
+    assert all(part in small.stderr for part in ("--size base", "--weights /path"))
 
 
 @pytest.mark.parametrize(

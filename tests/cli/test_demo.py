@@ -83,7 +83,7 @@ def test_a_wrong_cube_is_a_wrong_request(tmp_path):
     assert "cannot be opened" in result.stderr
     result = CliRunner().invoke(app, ["demo", "--size", "huge", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
-    assert "unknown model size" in result.stderr
+    assert "model.size" in result.stderr
 
 
 @pytest.mark.usefixtures("offline")

@@ -21,11 +21,15 @@ EARTH_SEARCH = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=2)
 def golden_network(
     size: str = "tiny", flash_layout: bool = False, sensors: tuple[str, ...] = ("s2",)
 ) -> Any:
     """The network with the golden files' weights."""
+    return _golden_network(size, flash_layout, sensors)
+
+
+@lru_cache(maxsize=3)
+def _golden_network(size: str, flash_layout: bool, sensors: tuple[str, ...]) -> Any:
     import torch
 
     from xr_anysat.model.config import model_config

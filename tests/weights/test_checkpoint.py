@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.findings import codes, finds
 
 from xr_anysat.errors import WeightsError
 from xr_anysat.weights import checkpoint
@@ -128,19 +129,19 @@ def test_other_types_are_named(tmp_path):
 
 def test_the_format_of_old_torch_is_not_read(tmp_path, state):
     path = save(tmp_path / "x.pth", state, _use_new_zipfile_serialization=False)
-    with pytest.raises(WeightsError, match=r"before version 1\.6, .*Save it anew"):
+    with finds("weights.not-checkpoint", WeightsError):
         read(path)
 
 
 def test_big_endian_files_are_not_read(pth):
     rewrite(pth, {"byteorder": b"big"})
-    with pytest.raises(WeightsError, match="another byte order"):
+    with finds("weights.refused", WeightsError):
         read(pth)
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, [1, 2], {}, {"state_dict": {}}, 5, torch.ones(3)])
 def test_files_without_tensors(tmp_path, content):
-    with pytest.raises(WeightsError, match=r"state dict"):
+    with finds("weights.refused", WeightsError):
         read(save(tmp_path / "x.pth", content))
 
 
@@ -151,15 +152,18 @@ def test_truncated_files(tmp_path, state, share, suffix):
     save(path, state) if suffix == ".pth" else save_file(state, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(WeightsError, match=r"x\.(pth|safetensors).*(begins with|cut|damaged)"):
+    with pytest.raises(WeightsError) as raised:
         read(path)
+    assert set(codes(raised.value)) <= {"weights.damaged", "weights.not-checkpoint"}
+    assert str(path) in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [b"<!doctype html>", b"version https://git-lfs", b"PK\3\4" * 9])
 def test_files_that_are_something_else(tmp_path, content):
     path = tmp_path / "x.pth"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"is not a checkpoint|cut short or damaged"):
+    code = "weights.damaged" if content.startswith(b"PK") else "weights.not-checkpoint"
+    with finds(code, WeightsError):
         read(path)
 
 
@@ -167,7 +171,7 @@ def test_a_damaged_list_of_contents_never_gives_another_error(tmp_path, state):
     path = save(tmp_path / "x.pth", state)
     content = zip_content(path)["x/data.pkl"]
     rng = np.random.default_rng(0)
-    for _ in range(400):
+    for _ in range(150):
         damaged = bytearray(content)
         for place in rng.integers(0, len(content), 3):
             damaged[place] = rng.integers(0, 256)
@@ -264,9 +268,9 @@ def test_hostile_globals_are_refused_and_not_run(tmp_path, pth, canary, kind, pl
         assert good.endswith(b"u.")
         data = good[:-2] + unicode("extra") + opcodes + b"u."
     rewrite(pth, {"data.pkl": data})
-    with pytest.raises(WeightsError, match=r"refers to '.*Nothing in it was run") as caught:
+    with finds("weights.refused", WeightsError) as raised:
         read(pth)
-    assert kind.replace("getattr", "") in str(caught.value)
+    assert kind.replace("getattr", "") in str(raised.value)
     assert not canary.exists()
 
 
@@ -291,8 +295,9 @@ def test_the_hostile_files_are_hostile(canary, kind):
 def test_a_hostile_extra_of_torch_save(tmp_path, state, canary, function):
     argument = f"touch {canary}" if function is os.system else touching(canary)
     content = {"state_dict": state, "hyper_parameters": {"a": [Calls(function, argument)]}}
-    with pytest.raises(WeightsError, match=r"system|eval|exec"):
+    with finds("weights.refused", WeightsError) as raised:
         read(save(tmp_path / "x.pth", content))
+    assert function.__name__ in str(raised.value)
     assert not canary.exists()
 
 
@@ -308,38 +313,48 @@ def test_functions_of_known_packages_are_not_run_either(tmp_path, state, canary)
 
 
 @pytest.mark.parametrize(
-    ("opcodes", "message"),
+    ("opcodes", "named"),
     [
-        (b"\x82\x01", "operation EXT1, which no state dict needs"),
+        (b"\x82\x01", "EXT1"),
         (b"\x84\x01\x00\x00\x00", "EXT4"),
         (b"Pabc\n", "PERSID"),
         (b"\x97", "NEXT_BUFFER"),
         (b"(" + unicode("true") + b"ios\nsystem\n", "INST"),
-        (b"(cos\nsystem\no", r"refers to 'os\.system'"),
+        (b"(cos\nsystem\no", "os.system"),
         (b"(ctorch\nload\no", "OBJ"),
         (unicode("os") + unicode("system") + b"\x93", "STACK_GLOBAL"),
-        (b"]Q", "refers to a storage that is none"),
-        (
-            b"(" + unicode("storage") + b"ctorch\nload\n" + unicode("0") * 2 + b"K\x01tQ",
-            "refers to a storage that is none",
-        ),
-        (b"]]R", "calls something that is not"),
-        (b"r\xff\xff\xff\xff", "damaged"),  # a memo of 4 billion places
-        (b"j\xff\xff\xff\xff", "damaged"),
-        (b"X\xff\xff\xff\x7fabc", "damaged"),
-        (b"\x96" + b"\xff" * 7 + b"\x7f", "damaged"),
-        (b"0000", "damaged"),
-        (b"t", "damaged"),
-        (b"R", "damaged"),
-        (b"\xff", "damaged"),
-        (b"}(" + (unicode("a") + b"N") * 2 + b"u", "key 'a' twice"),
-        (b"}(" + unicode("a") + b"u", "damaged"),
+        (b"]Q", "storage"),
+        (b"(" + unicode("storage") + b"ctorch\nload\n" + unicode("0") * 2 + b"K\x01tQ", "storage"),
+        (b"]]R", "function"),
+        (b"}(" + (unicode("a") + b"N") * 2 + b"u", "'a'"),
     ],
 )
-def test_abuse_of_the_pickle(pth, opcodes, message):
+def test_abuse_of_the_pickle(pth, opcodes, named):
     good = zip_content(pth)["mini/data.pkl"]
     rewrite(pth, {"data.pkl": good[:2] + opcodes + b"0" + good[2:]})
-    with pytest.raises(WeightsError, match=message):
+    with finds("weights.refused", WeightsError) as raised:
+        read(pth)
+    assert named in raised.value.findings[0].data["reason"]
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        b"r\xff\xff\xff\xff",  # a memo of 4 billion places
+        b"j\xff\xff\xff\xff",
+        b"X\xff\xff\xff\x7fabc",
+        b"\x96" + b"\xff" * 7 + b"\x7f",
+        b"0000",
+        b"t",
+        b"R",
+        b"\xff",
+        b"}(" + unicode("a") + b"u",
+    ],
+)
+def test_a_pickle_that_is_not_whole(pth, opcodes):
+    good = zip_content(pth)["mini/data.pkl"]
+    rewrite(pth, {"data.pkl": good[:2] + opcodes + b"0" + good[2:]})
+    with finds("weights.damaged", WeightsError):
         read(pth)
 
 
@@ -388,19 +403,19 @@ def rebuild():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "part"),
     [
         ({}, None),
         ({"offset": 1}, "outside"),
         ({"offset": -1}, "outside"),
         ({"offset": 2**62}, "outside"),
-        ({"offset": "0"}, "no whole numbers"),
-        ({"offset": True}, "no whole numbers"),
+        ({"offset": "0"}, "whole numbers"),
+        ({"offset": True}, "whole numbers"),
         ({"shape": (1, 1, 65)}, "outside"),
         ({"shape": (2, 1, 64)}, "outside"),
         ({"shape": (1, 1, -64)}, "outside"),
         ({"shape": (-1, -1, 64)}, "outside"),
-        ({"shape": [1, 1, 64]}, "no whole numbers"),
+        ({"shape": [1, 1, 64]}, "whole numbers"),
         ({"strides": (64, 64, 2)}, "outside"),
         ({"strides": (64, 64, -1)}, "outside"),
         ({"strides": (2**70, 64, 1), "shape": (2, 1, 64)}, "outside"),
@@ -410,19 +425,22 @@ def rebuild():
         ({"count": 2**62}, "bytes"),
         ({"count": 63}, "outside"),
         ({"kind": "Double"}, "bytes"),
-        ({"key": "1"}, "lacks its part 'data/1'"),
-        ({"key": "../data.pkl"}, "lacks its part"),
-        ({"kind": "Evil"}, "storage that is none"),
+        ({"key": "1"}, "'data/1'"),
+        ({"key": "../data.pkl"}, "'data/../data.pkl'"),
+        ({"kind": "Evil"}, "storage"),
     ],
 )
-def test_bounds_of_storages(tmp_path, change, message):
+def test_bounds_of_storages(tmp_path, change, part):
     path = save(tmp_path / "x.pth", {"cls_token": torch.arange(64.0)})
     rewrite(path, {"data.pkl": tensor_opcodes(**change)})
-    if message is None:
+    if part is None:
         assert_read(path, {"cls_token": torch.arange(64.0).view(1, 1, 64)})
         return
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(WeightsError) as raised:
         read_checkpoint(path)
+    (finding,) = raised.value.findings
+    assert finding.code == ("weights.damaged" if "key" in change else "weights.refused")
+    assert part in finding.data["reason"]
 
 
 def test_an_overlarge_shape_costs_nothing(tmp_path):
@@ -432,13 +450,13 @@ def test_an_overlarge_shape_costs_nothing(tmp_path):
 
 def test_compressed_parts_are_refused(pth):
     rewrite(pth, {}, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(WeightsError, match="compressed or encrypted part"):
+    with finds("weights.refused", WeightsError):
         read(pth)
 
 
 def test_duplicate_parts_are_refused(pth):
     rewrite(pth, {}, duplicate="data/0")
-    with pytest.raises(WeightsError, match="two entries of one name"):
+    with finds("weights.refused", WeightsError):
         read(pth)
 
 
@@ -448,11 +466,11 @@ def test_a_part_larger_than_the_file_is_refused(pth):
     assert content[place : place + 4] == b"PK\x01\x02"
     content[place + 20 : place + 28] = b"\xf0\xff\xff\x7f" * 2  # both of its sizes
     pth.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"larger than the file|damaged"):
+    with finds("weights.damaged", WeightsError):
         read(pth)
 
 
 def test_an_overlong_pickle_is_refused(pth, monkeypatch):
     monkeypatch.setattr(checkpoint, "_PICKLE_LIMIT", 100)
-    with pytest.raises(WeightsError, match="100 are accepted"):
+    with finds("weights.refused", WeightsError):
         read(pth)

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, cast, get_args
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.model.config import ModelConfig, model_config
 from xr_anysat.weights.files import WeightsSource, find_weights
 
@@ -60,18 +61,19 @@ class Model:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, str):
-            raise OptionError(f"size={self.size!r} is not the name of a size")
         model_config(self.size)
-        if not isinstance(self.device, str | None):
-            raise OptionError(f'device={self.device!r} is not a name such as "cpu" or "cuda:0"')
-        if self.precision not in get_args(Precision):
-            raise OptionError(
-                f"precision={self.precision!r} is not one of {list(get_args(Precision))}"
-            )
-        whole = isinstance(self.batch_size, int) and not isinstance(self.batch_size, bool)
-        if self.batch_size is not None and not (whole and self.batch_size > 0):
-            raise OptionError(f"batch_size={self.batch_size!r} is not a positive whole number")
+        batch, precisions = self.batch_size, get_args(Precision)
+        whole = isinstance(batch, int) and not isinstance(batch, bool) and batch > 0
+        for name, sound, needed in (
+            ("device", isinstance(self.device, str | None), 'a name such as "cpu" or "cuda:0"'),
+            ("precision", self.precision in precisions, f"one of {list(precisions)}"),
+            ("batch_size", batch is None or whole, "a positive whole number"),
+        ):
+            if not sound:
+                given = SetOption(name, getattr(self, name))
+                raise OptionError(
+                    Finding("model.option", "{given} is not {needed}.", given=given, needed=needed)
+                )
         if isinstance(self.weights, os.PathLike):
             object.__setattr__(self, "weights", os.fspath(self.weights))
 
@@ -107,6 +109,10 @@ def as_model(model: "str | Model") -> Model:
     if isinstance(model, str):
         return Model(model)
     raise OptionError(
-        f'model={model!r} is neither the name of a size ("base") nor a Model; use '
-        'xr_anysat.Model("base", ...).'
+        Finding(
+            "model.kind",
+            '{given} is neither the name of a size ("base") nor a Model; use {0}.',
+            Call('xr_anysat.Model("base", ...)'),
+            given=SetOption("model", model),
+        )
     )

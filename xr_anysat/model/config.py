@@ -75,7 +75,7 @@ SIZES: dict[str, tuple[int, int]] = {"base": (768, 6), "small": (512, 4), "tiny"
 
 def model_config(size: str, *, flash_layout: bool = False) -> ModelConfig:
     """Look a size up by its name."""
-    if size not in SIZES:
+    if not isinstance(size, str) or size not in SIZES:
         raise OptionError(
             Finding(
                 "model.size",

@@ -158,7 +158,7 @@ class TemporalEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.period = projector.period
-        self.pad_parameter = nn.Parameter(torch.empty(()))  # published, and without a use here
+        self.pad_parameter = nn.Parameter(torch.empty(()))  # in the checkpoint, unused here
         self.patch_embed = _SeriesEncoder(config, bands, sequence_norm=projector.sequence_norm)
 
     def forward(

@@ -14,7 +14,7 @@ from .positions import grid_encoding, relative_buckets
 __all__ = ["SpatialEncoder"]
 
 NORM_EPS = 1e-5
-"""As published; the tile encoder's is another."""
+"""As published; the tile encoder uses another."""
 
 
 class RelativeAttention(SelfAttention):
@@ -74,7 +74,7 @@ class RelativeBlock(nn.Module):
 
 
 class SpatialEncoder(nn.Module):
-    """Groups the sub-patches of each patch and sums them up in one token."""
+    """Groups the sub-patches of each patch and summarises them in one token."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class SpatialEncoder(nn.Module):
         step
             Size of a sub-patch in metres.
         missing
-            (B, m) bool: sub-patches that nobody attends to.
+            (B, m) bool: sub-patches that are left out of the attention.
         sub_patches
             Whether the sub-patch tokens are wanted; without, the last block computes the class
             token alone.
@@ -111,7 +111,7 @@ class SpatialEncoder(nn.Module):
         -------
         tuple of Tensor
             Patch tokens (B, D), and sub-patch tokens (B, m, D) or None. The sub-patch token of
-            a missing sub-patch means nothing.
+            a missing sub-patch has no meaning.
         """
         batch, _, width = sub.shape
         device = str(sub.device)

@@ -142,7 +142,7 @@ def encode_tiles(
     patch_step
         Patch size in units of 10 m.
     missing
-        (B, rows, columns) bool: patches that nobody attends to.
+        (B, rows, columns) bool: patches that are left out of the attention.
     patches
         Whether the patch embeddings are wanted besides the tile embedding.
 

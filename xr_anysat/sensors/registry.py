@@ -36,7 +36,7 @@ def get_sensor(key: str) -> Sensor:
     Raises
     ------
     OptionError
-        Where there is none of that key.
+        For an unknown key.
     """
     if key not in SENSORS:
         raise OptionError(

@@ -19,10 +19,11 @@ import numpy.typing as npt
 import safetensors
 
 from xr_anysat.errors import WeightsError
+from xr_anysat.findings import Call, Finding
 
-from .unpickle import Refused, TensorRecord, brief, unpickle
+from .unpickle import Damaged, Refused, TensorRecord, brief, unpickle
 
-__all__ = ["FLOATS", "Checkpoint", "FloatArray", "StoredTensor", "read_checkpoint"]
+__all__ = ["FLOATS", "Checkpoint", "FloatArray", "StoredTensor", "read_checkpoint", "unreadable"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -31,9 +32,6 @@ FLOATS = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 _PICKLE_LIMIT = 16 * 2**20
 """Bytes of pickle to accept: a training checkpoint of this model has well under one MiB."""
-
-_LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""What torch.save wrote first before it wrote zip archives (torch < 1.6): its magic number."""
 
 _safe_open: Any = safetensors.safe_open  # has no annotations
 
@@ -82,16 +80,48 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors, metadata = _read_safetensors(path)
         else:
             tensors = _read_torch(path)
+        if not tensors:
+            raise Refused("holds no tensors")
     except WeightsError:
         raise
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    if not tensors:
-        raise WeightsError(f"{path} holds no tensors: it needs a state dict (names -> tensors)")
+        raise unreadable(path, error) from error
+    except Damaged as error:
+        raise WeightsError(
+            Finding(
+                "weights.damaged",
+                "{path} cannot be used as weights: it {reason}. Fetch or copy it again.",
+                path=path,
+                reason=error,
+            )
+        ) from error
+    except Refused as error:
+        raise WeightsError(
+            Finding(
+                "weights.refused",
+                "{path} cannot be used as weights: it {reason}. Nothing in it was run. If you made "
+                "this file yourself, save the state dict alone: {0}",
+                Call("torch.save(model.state_dict(), 'weights.pth')"),
+                path=path,
+                reason=error,
+            )
+        ) from error
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return Checkpoint(path=path, tensors=tensors, metadata=metadata)
+
+
+def unreadable(path: Path, error: OSError) -> WeightsError:
+    """Say that a file cannot be read."""
+    return WeightsError(
+        Finding(
+            "weights.unreadable",
+            "cannot read the weights {path}: {reason}.",
+            path=path,
+            reason=error.strerror or error,
+        )
+    )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
@@ -108,7 +138,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, st
             )
         return tensors, dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is damaged, or not a safetensors file: {error}") from error
+        raise Damaged(f"is damaged, or not a safetensors file ({error})") from error
 
 
 def _safetensors_values(file: Any, name: str) -> FloatArray:
@@ -118,35 +148,29 @@ def _safetensors_values(file: Any, name: str) -> FloatArray:
 
 def _read_torch(path: Path) -> dict[str, StoredTensor]:
     with path.open("rb") as file:
-        start = file.read(len(_LEGACY_START))
-    if start == _LEGACY_START:
-        raise WeightsError(
-            f"{path} is in torch's format from before version 1.6, which is not read. Save it anew"
-            " with a recent torch: torch.save(state_dict, 'weights.pth')"
-        )
+        start = file.read(4)
     if not start.startswith(b"PK\x03\x04"):
         raise WeightsError(
-            f"{path} is not a checkpoint: it begins with {start[:4]!r}, where a file of torch.save"
-            " begins with b'PK\\x03\\x04'. Was the download cut short, or is it a web page or a"
-            " Git LFS pointer?"
+            Finding(
+                "weights.not-checkpoint",
+                "{path} is not a checkpoint: it begins with {start}, and a file of torch.save "
+                "with b'PK\\x03\\x04'. It may be a download that was cut short, a web page, a Git "
+                "LFS pointer, or a file of torch before version 1.6: save that one with a recent "
+                "torch.",
+                path=path,
+                start=start,
+            )
         )
-    try:
-        archive = _Archive(path)
-        state = _state_dict(unpickle(archive.contents()))
-        return {name: archive.tensor(name, value) for name, value in state.items()}
-    except Refused as error:
-        raise WeightsError(
-            f"{path} cannot be used as weights: it {error}. Nothing in it was run. If you made"
-            " this file yourself, save the state dict alone:"
-            " torch.save(model.state_dict(), 'weights.pth')"
-        ) from error
+    archive = _Archive(path)
+    state = _state_dict(unpickle(archive.contents()))
+    return {name: archive.tensor(name, value) for name, value in state.items()}
 
 
 def _state_dict(content: object) -> dict[str, Any]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
-        raise Refused("holds no state dict (names -> tensors)")
+        raise Refused("holds no state dict of tensors by name")
     return content
 
 
@@ -162,7 +186,7 @@ class _Archive:
                 zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OverflowError,
                 struct.error,
             ) as error:  # fmt: skip
-                raise Refused(f"is cut short or damaged ({error})") from error
+                raise Damaged(f"is cut short or damaged ({error})") from error
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._entries = {entry.filename: entry for entry in entries}
         if len(self._entries) != len(entries):
@@ -177,7 +201,7 @@ class _Archive:
         if self._folder + "byteorder" in self._entries:
             start, size = self._span("byteorder")
             if self._map[start : start + size] != b"little":
-                raise Refused("has its numbers in another byte order than little-endian")
+                raise Refused("has its numbers in a byte order other than little-endian")
         start, size = self._span("data.pkl")
         if size > _PICKLE_LIMIT:
             raise Refused(f"has a part 'data.pkl' of {size} bytes; {_PICKLE_LIMIT} are accepted")
@@ -187,17 +211,17 @@ class _Archive:
         """Where the entry's bytes begin in the file, and how many they are."""
         entry = self._entries.get(self._folder + name)
         if entry is None:
-            raise Refused(f"lacks its part {brief(name)}")
+            raise Damaged(f"lacks its part {brief(name)}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise Refused(f"has a compressed or encrypted part {brief(name)}")
         # The local header repeats name and extra field, in lengths of its own (PKWARE APPNOTE
         # 4.3.7): 30 bytes, the two lengths last.
         header = self._map[entry.header_offset : entry.header_offset + 30]
         if entry.header_offset < 0 or len(header) < 30 or not header.startswith(b"PK\x03\x04"):
-            raise Refused(f"is cut short or damaged at its part {brief(name)}")
+            raise Damaged(f"is cut short or damaged at its part {brief(name)}")
         start = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
         if entry.file_size != entry.compress_size or start + entry.file_size > len(self._map):
-            raise Refused(f"has a part {brief(name)} that is larger than the file")
+            raise Damaged(f"has a part {brief(name)} that is larger than the file")
         return start, entry.file_size
 
     def tensor(self, name: str, record: object) -> StoredTensor:

@@ -6,7 +6,6 @@ is there whole or not at all.
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -15,19 +14,21 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from xr_anysat.atomic import atomic_replace
 from xr_anysat.errors import OptionError, WeightsError, warn
+from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.model.config import SIZES, ModelConfig, model_config, tensor_shapes
 
-from .checkpoint import FLOATS, Checkpoint, FloatArray, read_checkpoint
+from .checkpoint import FLOATS, Checkpoint, FloatArray, read_checkpoint, unreadable
 
 __all__ = [
-    "check_names",
     "convert",
     "converted_path",
     "file_digest",
     "finite_values",
     "fitting_size",
     "open_converted",
+    "read_checked",
     "read_converted",
 ]
 
@@ -45,7 +46,7 @@ def file_digest(path: Path) -> str:
         status = path.stat()
         return _hash_file(str(path), status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 @lru_cache(maxsize=64)
@@ -64,30 +65,33 @@ def check_names(checkpoint: Checkpoint, config: ModelConfig) -> None:
     if not faults:
         return
     fitting = [size for size in SIZES if not _misfits(checkpoint, model_config(size))]
-    advice = (
-        f"It fits Model({fitting[0]!r}, weights=...)"
-        if fitting
-        else "A whole AnySat checkpoint is needed, with the projectors of all sensors"
-    )
     raise WeightsError(
-        f"{checkpoint.path} does not fit the network of size {_size_name(config)!r}:"
-        f" {'; '.join(faults)}. {advice}"
+        Finding(
+            "weights.misfit",
+            "{path} does not fit the network of size {size!r}: {faults}. Use {0}.",
+            SetOption("size", fitting[0], python=f'Model("{fitting[0]}", weights=...)')
+            if fitting
+            else Advice("a whole AnySat checkpoint, with the projectors of all sensors"),
+            path=checkpoint.path,
+            size=_size_name(config),
+            faults="; ".join(faults),
+        )
     )
 
 
 def _misfits(checkpoint: Checkpoint, config: ModelConfig) -> list[str]:
-    needed, found = tensor_shapes(config), checkpoint.tensors
-    shared = [name for name in needed if name in found]
+    needed, stored = tensor_shapes(config), checkpoint.tensors
+    shared = [name for name in needed if name in stored]
     groups = {
-        "missing": [name for name in needed if name not in found],
-        "unexpected": [name for name in found if name not in needed],
+        "missing": [name for name in needed if name not in stored],
+        "unexpected": [name for name in stored if name not in needed],
         "of the wrong shape": [
-            f"{name} {found[name].shape} instead of {needed[name]}"
+            f"{name} {stored[name].shape} instead of {needed[name]}"
             for name in shared
-            if found[name].shape != needed[name]
+            if stored[name].shape != needed[name]
         ],
         "not floating-point": [
-            f"{name} ({found[name].dtype})" for name in shared if found[name].dtype not in FLOATS
+            f"{name} ({stored[name].dtype})" for name in shared if stored[name].dtype not in FLOATS
         ],
     }
     return [f"{len(names)} {fault}: {_some(names)}" for fault, names in groups.items() if names]
@@ -104,13 +108,9 @@ def _size_name(config: ModelConfig) -> str:
 
 
 def fitting_size(checkpoint: Checkpoint) -> str:
-    """Name the size that the file is of; the fault is told against the size closest to it."""
-
-    def agreement(size: str) -> int:
-        shapes = tensor_shapes(model_config(size))
-        return sum(shapes.get(name) == tensor.shape for name, tensor in checkpoint.tensors.items())
-
-    size = max(SIZES, key=agreement)
+    """Name the size that a file is of, or raise a `WeightsError` that names the closest."""
+    stored = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}.items()
+    size = max(SIZES, key=lambda size: len(stored & tensor_shapes(model_config(size)).items()))
     check_names(checkpoint, model_config(size))
     return size
 
@@ -120,8 +120,22 @@ def finite_values(checkpoint: Checkpoint) -> dict[str, FloatArray]:
     values = {name: tensor.read() for name, tensor in checkpoint.tensors.items()}
     bad = [name for name, array in values.items() if not np.isfinite(array).all()]
     if bad:
-        raise WeightsError(f"{checkpoint.path} has values that are not finite in {_some(bad)}")
+        raise WeightsError(
+            Finding(
+                "weights.not-finite",
+                "{path} has values that are not finite in {tensors}.",
+                path=checkpoint.path,
+                tensors=_some(bad),
+            )
+        )
     return values
+
+
+def read_checked(path: Path, config: ModelConfig) -> tuple[Checkpoint, dict[str, FloatArray]]:
+    """Read a file whose names, shapes and values all fit, or raise a `WeightsError`."""
+    checkpoint = read_checkpoint(path)
+    check_names(checkpoint, config)
+    return checkpoint, finite_values(checkpoint)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -140,14 +154,14 @@ def converted_path(digest: str, config: ModelConfig) -> Path:
 
 
 def open_converted(digest: str, config: ModelConfig) -> Checkpoint | None:
-    """Open the converted file, or give None where there is none or it is not whole."""
+    """Open the converted file, or give None where it is missing or damaged."""
     try:
         checkpoint = read_checkpoint(converted_path(digest, config))  # accounts for every byte
         check_names(checkpoint, config)
     except WeightsError:
         return None
-    said = checkpoint.metadata.get("converter"), checkpoint.metadata.get("source_sha256")
-    return checkpoint if said == (_CONVERTER, digest) else None
+    origin = checkpoint.metadata.get("converter"), checkpoint.metadata.get("source_sha256")
+    return checkpoint if origin == (_CONVERTER, digest) else None
 
 
 def read_converted(path: Path, digest: str, origin: str, config: ModelConfig) -> Checkpoint:
@@ -156,24 +170,26 @@ def read_converted(path: Path, digest: str, origin: str, config: ModelConfig) ->
     Where the cache cannot be written to, warns and gives the file itself, checked all the same.
     """
     target = converted_path(digest, config)
-    failure: Exception | str = "they were removed"
     with _conversion_lock(target):
-        converted = open_converted(digest, config)  # by another thread or process, meanwhile
-        if converted is None:
-            checkpoint = read_checkpoint(path)
-            check_names(checkpoint, config)
-            values = finite_values(checkpoint)
-            try:
-                _write(target, values, digest, origin)
-            except (OSError, SafetensorError) as error:
-                failure = error
-            converted = open_converted(digest, config)
-    if converted is not None:
-        return converted
+        if converted := open_converted(digest, config):  # by another thread or process, meanwhile
+            return converted
+        checkpoint, values = read_checked(path, config)
+        try:
+            _write(target, values, digest, origin)
+            return read_checkpoint(target)
+        except (OSError, SafetensorError) as error:
+            reason = str(error)
     warn(
-        f"cannot keep converted weights in {target.parent} ({failure}):"
-        f" every process reads {path.name} anew and holds it in memory. Set {CACHE_VARIABLE} to a"
-        " folder that can be written to"
+        Finding(
+            "weights.cache",
+            "cannot keep converted weights in {folder} ({reason}), so every process reads {name} "
+            "again and holds it in memory. Set {variable} to a folder that can be written to.",
+            severity="warning",
+            folder=target.parent,
+            reason=reason,
+            name=path.name,
+            variable=CACHE_VARIABLE,
+        )
     )
     return checkpoint
 
@@ -201,16 +217,13 @@ def _write(target: Path, values: dict[str, FloatArray], digest: str, origin: str
         "format": "pt", "converter": _CONVERTER, "source": origin, "source_sha256": digest,
     }  # fmt: skip
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A folder, because safetensors makes a temporary file of its own.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        temporary = Path(folder, target.name)
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the umask makes it; safetensors makes it private
-        save_file(values, temporary, metadata)
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
+    with atomic_replace(target) as fresh:
+        fresh.touch()
+        mode = fresh.stat().st_mode  # what the umask makes it; safetensors makes it private
+        save_file(values, fresh, metadata)
+        fresh.chmod(mode)
+        with fresh.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, target)
 
 
 def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
@@ -230,7 +243,13 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
     """
     path, target = Path(src), Path(dst)
     if target.suffix != ".safetensors":
-        raise OptionError(f"weights are converted to a .safetensors file, not {str(target)!r}")
+        raise OptionError(
+            Finding(
+                "weights.suffix",
+                "weights are converted to a .safetensors file, not to {target!r}.",
+                target=str(target),
+            )
+        )
     digest = file_digest(path)
     checkpoint = read_checkpoint(path)
     fitting_size(checkpoint)
@@ -238,5 +257,12 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
     try:
         _write(target, values, digest, path.name)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot write {target}: {error}") from error
+        raise WeightsError(
+            Finding(
+                "weights.unwritable",
+                "cannot write {target}: {reason}",
+                target=target,
+                reason=error,
+            )
+        ) from error
     return target

@@ -15,26 +15,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from xr_anysat.errors import OptionError, WeightsError
+from xr_anysat.findings import Finding, SetOption
 from xr_anysat.model.config import ModelConfig, model_config, used_shapes
 
 from .checkpoint import Checkpoint, FloatArray, read_checkpoint
 from .conversion import (
-    check_names,
     convert,
     file_digest,
-    finite_values,
     fitting_size,
     open_converted,
+    read_checked,
     read_converted,
 )
 from .hub import (
     PUBLISHED,
     WEIGHTS_VARIABLE,
     PublishedWeights,
+    no_weights,
+    own_file,
     published_digest,
     published_file,
     published_here,
-    three_ways,
     warn_of_mismatch,
 )
 
@@ -116,51 +117,62 @@ def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSo
     WeightsError
         The file is missing, or there are no published weights of this size.
     OptionError
-        `weights` is none of the above.
+        `weights` is anything else.
     """
-    origin = "weights"
+    weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
+    given: SetOption | str = SetOption("weights", weights)
     if weights is None:
-        weights, origin = os.environ.get(WEIGHTS_VARIABLE) or None, WEIGHTS_VARIABLE
+        weights = os.environ.get(WEIGHTS_VARIABLE) or None
+        given = f"{WEIGHTS_VARIABLE}={weights!r}"
     if weights is None:
         return _published_source(size)
     if isinstance(weights, str) and weights.partition(":")[0] == "random":
         seed = weights.removeprefix("random").removeprefix(":")
         if weights != "random" and not re.fullmatch("[0-9]{1,18}", seed):
             raise OptionError(
-                f"{origin}={weights!r}: the seed is a whole number from 0, as in 'random:42'"
+                Finding(
+                    "weights.seed",
+                    '{given} needs a whole number from 0 as its seed, as in "random:42".',
+                    given=given,
+                )
             )
         number = int(seed or 0)
         return WeightsSource(kind="random", location=f"random:{number}", seed=number)
-    return _file_source(weights, origin)
+    return _file_source(weights, given)
 
 
 def _published_source(size: str) -> WeightsSource:
     if size != PUBLISHED.size:
         raise WeightsError(
-            f"no weights of size {size!r} are published, only {PUBLISHED.size!r}: take"
-            f" Model({PUBLISHED.size!r}), or name your own with Model({size!r},"
-            f" weights='/path/to/weights.pth'), or weights='random' for an untrained network"
+            Finding(
+                "weights.unpublished",
+                "no weights of size {size!r} are published, only of size {published!r}. Use {0}, "
+                "or a file of your own by {1}, or {2} for an untrained network.",
+                SetOption("size", PUBLISHED.size, python=f'Model("{PUBLISHED.size}")'),
+                own_file(size),
+                SetOption("weights", "random"),
+                size=size,
+                published=PUBLISHED.size,
+            )
         )
-    location = f"{PUBLISHED.repo_id} {PUBLISHED.filename}"
-    return WeightsSource(kind="hub", location=location, digest=published_digest())
+    return WeightsSource(kind="hub", location=PUBLISHED.location, digest=published_digest())
 
 
-def _file_source(weights: str | os.PathLike[str], origin: str) -> WeightsSource:
-    try:
-        path = Path(os.path.abspath(os.path.expanduser(os.fsdecode(weights))))
-    except TypeError as error:
-        raise OptionError(
-            f"{origin} is a path, 'random', 'random:SEED' or None for the published weights, not"
-            f" {weights!r}"
-        ) from error
+def _file_source(weights: str, given: SetOption | str) -> WeightsSource:
+    text = os.fsdecode(weights) if isinstance(weights, str | bytes) else ""
+    path = Path(os.path.abspath(os.path.expanduser(text)))
     if path.suffix not in _SUFFIXES:
         raise OptionError(
-            f"{origin}={str(weights)!r} is neither 'random', 'random:SEED' nor a path that ends in"
-            f" {', '.join(_SUFFIXES)}; None means the published weights"
+            Finding(
+                "weights.kind",
+                '{given} is neither "random", "random:SEED" nor a path that ends in {suffixes}. '
+                "Leave it out to use the published weights.",
+                given=given,
+                suffixes=", ".join(_SUFFIXES),
+            )
         )
     if not path.is_file():
-        found = "not a file" if path.exists() else "no such file"
-        raise WeightsError(f"{origin}: {found}: {path}. {three_ways()}")
+        raise no_weights("{given}: {path} is not a file.", given=given, path=path)
     return WeightsSource(kind="file", location=str(path), digest=file_digest(path))
 
 
@@ -180,7 +192,7 @@ def digest_of(source: WeightsSource) -> str | None:
 
 
 def load_tensors(source: WeightsSource, config: ModelConfig) -> "dict[str, torch.Tensor]":
-    """Load what the network needs: Sentinel-2's projector and all that sensors share.
+    """Load what the network needs: the projectors of its sensors and all that they share.
 
     A `.pth` is read, checked against `config` and converted once; from then on, in any process,
     the converted file in the cache (``XR_ANYSAT_CACHE``, by default `xr_anysat` beside the Hugging
@@ -210,10 +222,7 @@ def _open(source: WeightsSource, config: ModelConfig) -> Checkpoint:
     path = Path(source.location)
     if source.kind == "file" and path.suffix == ".safetensors":
         _require_same(source, file_digest(path))
-        checkpoint = read_checkpoint(path)
-        check_names(checkpoint, config)
-        finite_values(checkpoint)
-        return checkpoint
+        return read_checked(path, config)[0]
     digest = source.digest or published_digest()
     converted = open_converted(digest, config) if digest else None
     if converted is None:
@@ -228,8 +237,14 @@ def _open(source: WeightsSource, config: ModelConfig) -> Checkpoint:
 def _require_same(source: WeightsSource, digest: str) -> None:
     if source.digest not in (None, digest):
         raise WeightsError(
-            f"the weights {source.location} have changed since they were chosen: sha256 {digest},"
-            f" and it was {source.digest}. Call embed again to use the new ones"
+            Finding(
+                "weights.changed",
+                "the weights {location} have changed since they were chosen: their sha256 is "
+                "{digest} and was {earlier}. Call embed again to use the new ones.",
+                location=source.location,
+                digest=digest,
+                earlier=source.digest,
+            )
         )
 
 
@@ -261,7 +276,7 @@ def _random_values(seed: int, name: str, shape: tuple[int, ...]) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsReport:
-    """What `verify` found; ``str()`` gives it in lines."""
+    """What `verify` says of a file; ``str()`` gives it in lines."""
 
     path: Path
     size: str
@@ -272,7 +287,7 @@ class WeightsReport:
     finite: bool
 
     def __str__(self) -> str:
-        """Lay the findings out, one a line."""
+        """Lay it out, one fact a line."""
         same = "the published weights" if self.published else "not the published file"
         return "\n".join([
             f"file      {self.path}",
@@ -310,7 +325,7 @@ def verify(path: str | os.PathLike[str] | None = None) -> WeightsReport:
     if path is None:
         path = published_here()
         if not path.exists():
-            raise WeightsError(f"the published weights are not on this machine. {three_ways()}")
+            raise no_weights("the published weights are not on this machine.")
     checkpoint = read_checkpoint(Path(path))
     digest = file_digest(checkpoint.path)
     return WeightsReport(

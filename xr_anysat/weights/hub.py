@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xr_anysat.errors import WeightsError, warn
+from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.model.config import model_config
 
 from .conversion import converted_path, file_digest
@@ -12,10 +14,11 @@ from .conversion import converted_path, file_digest
 __all__ = [
     "PUBLISHED",
     "PublishedWeights",
+    "no_weights",
+    "own_file",
     "published_digest",
     "published_file",
     "published_here",
-    "three_ways",
     "warn_of_mismatch",
 ]
 
@@ -24,15 +27,17 @@ WEIGHTS_VARIABLE = "XR_ANYSAT_WEIGHTS"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """What is known of a published set of weights."""
+    """What is known of a published set of weights: its place, its size and its digest."""
 
     repo_id: str
     filename: str
     size: str
     sha256: str
-    licence: str
-    paper: str
-    bands: tuple[str, ...]
+
+    @property
+    def location(self) -> str:
+        """Repository and file."""
+        return f"{self.repo_id} {self.filename}"
 
 
 PUBLISHED = PublishedWeights(
@@ -40,30 +45,47 @@ PUBLISHED = PublishedWeights(
     filename="models/AnySat.pth",
     size="base",
     sha256="ce1246527a28bade624048c448a1fa473ca85791b998f562ce2bcc3dcac93d4f",
-    licence="MIT",
-    paper="Astruc et al., AnySat, CVPR 2025, arXiv 2412.14123",
-    bands=("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12"),
 )
-"""The only published weights, 504 MB. The digest is as reported; a mismatch warns."""
+"""The only published weights, 504 MB, under the MIT licence (Astruc et al., "AnySat", CVPR 2025,
+arXiv 2412.14123). The digest is as reported; a mismatch warns."""
 
 
-def three_ways() -> str:
-    """Name the ways to get weights, for those who have none."""
-    return (
-        "Three ways to get weights: `python -m xr_anysat weights fetch`, once and with network"
-        " access, puts the published ones (504 MB) into the Hugging Face cache;"
-        f" Model('base', weights='/path/to/AnySat.pth') or the environment variable"
-        f" {WEIGHTS_VARIABLE} names a file of your own, such as {PUBLISHED.filename} from"
-        f" huggingface.co/{PUBLISHED.repo_id}, downloaded elsewhere; weights='random' makes"
-        " an untrained network, for trials"
+_FETCH = Call("python -m xr_anysat weights fetch")
+
+_THREE_WAYS = (
+    " There are three ways to get weights. Run `{0}` once, with network access: it puts the "
+    "published ones (504 MB) into the Hugging Face cache. Or name a file of your own by {1} or the "
+    "environment variable XR_ANYSAT_WEIGHTS, such as models/AnySat.pth from "
+    "huggingface.co/g-astruc/AnySat, downloaded elsewhere. Or use {2}, an untrained network, for "
+    "trials."
+)
+
+
+def own_file(size: str) -> SetOption:
+    """Name the option for a file of one's own."""
+    path = "/path/to/AnySat.pth"
+    return SetOption("weights", path, python=f'Model("{size}", weights="{path}")')
+
+
+def no_weights(text: str, **data: Any) -> WeightsError:
+    """Say which weights are not there, and the ways to get some."""
+    return WeightsError(
+        Finding(
+            "weights.none",
+            text + _THREE_WAYS,
+            _FETCH,
+            own_file(PUBLISHED.size),
+            SetOption("weights", "random"),
+            **data,
+        )
     )
 
 
 def _cached_download() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(PUBLISHED.repo_id, PUBLISHED.filename)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(PUBLISHED.repo_id, PUBLISHED.filename)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _blob_digest(path: Path) -> str | None:
@@ -90,9 +112,16 @@ def published_file() -> tuple[Path, str]:
     digest, expected = file_digest(path), _blob_digest(path)
     if expected not in (None, digest):
         raise WeightsError(
-            f"the cached download {path} is damaged: its sha256 is {digest}, and should be"
-            f" {expected}. Delete {path.resolve()}, then `python -m xr_anysat weights"
-            " fetch`"
+            Finding(
+                "weights.download",
+                "the cached download {path} is damaged: its sha256 is {digest} and should be "
+                "{expected}. Delete {file}, then run `{0}`.",
+                _FETCH,
+                path=path,
+                digest=digest,
+                expected=expected,
+                file=path.resolve(),
+            )
         )
     return path, digest
 
@@ -106,11 +135,13 @@ def _download() -> Path:
         url = huggingface_hub.hf_hub_url(PUBLISHED.repo_id, PUBLISHED.filename)
         huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         return Path(huggingface_hub.hf_hub_download(PUBLISHED.repo_id, PUBLISHED.filename))
-    except Exception as error:  # of the network, the server, the disk: all mean the same here
+    except Exception as error:  # network, server or disk: there are no weights
         reason = (str(error).strip() or "no reason given").split("\n")[0]
-        raise WeightsError(
-            f"no weights: {PUBLISHED.repo_id} {PUBLISHED.filename} is not in the Hugging Face"
-            f" cache and could not be fetched ({type(error).__name__}: {reason}). {three_ways()}"
+        raise no_weights(
+            "there are no weights: {location} is not in the Hugging Face cache and could not be "
+            "fetched ({reason}).",
+            location=PUBLISHED.location,
+            reason=f"{type(error).__name__}: {reason}",
         ) from error
 
 
@@ -118,7 +149,14 @@ def warn_of_mismatch(digest: str | None) -> None:
     """Warn where the published weights are not those that this version was made with."""
     if digest != PUBLISHED.sha256:
         warn(
-            f"the weights fetched from {PUBLISHED.repo_id} have the sha256 {digest}, not the"
-            f" {PUBLISHED.sha256} that this version of xr_anysat knows: embeddings may differ from"
-            " those of others"
+            Finding(
+                "weights.digest",
+                "the weights fetched from {repository} have the sha256 {digest}, not the "
+                "{expected} that this version of xr_anysat knows. Embeddings may differ from those "
+                "of others.",
+                severity="warning",
+                repository=PUBLISHED.repo_id,
+                digest=digest,
+                expected=PUBLISHED.sha256,
+            )
         )

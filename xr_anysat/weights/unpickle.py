@@ -3,8 +3,8 @@
 A pickle is a program that can call any function of any module, so it is not unpickled here. Its
 opcodes are followed by a small machine that has no way to import, look up or call anything. It
 keeps tensors, dicts and tuples as records; what a training run pickled besides (configuration,
-callbacks, optimiser) turns into an inert mark; an opcode or a global that no checkpoint has a use
-for refuses the file.
+callbacks, optimiser) turns into an inert mark; an opcode or a global that no checkpoint needs makes
+it refuse the file.
 """
 
 import pickletools
@@ -13,11 +13,15 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Refused", "Storage", "TensorRecord", "brief", "unpickle"]
+__all__ = ["Damaged", "Refused", "Storage", "TensorRecord", "brief", "unpickle"]
 
 
 class Refused(Exception):
-    """Why a file is not read; completes the sentence "the file ..."."""
+    """Why a file is not used; completes the sentence "the file ..."."""
+
+
+class Damaged(Refused):
+    """The file is not whole, or is no longer what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class _Global:
 
 
 _INERT = object()
-"""Stands for any object that is of no use here."""
+"""Stands for any object that is not needed here."""
 
 _STORAGES = {
     "BFloat16": "bfloat16", "Bool": "bool", "Byte": "uint8", "Char": "int8",
@@ -82,8 +86,10 @@ def unpickle(data: bytes) -> object:
 
     Raises
     ------
+    Damaged
+        It is not a whole pickle.
     Refused
-        The pickle is damaged or does what no state dict needs.
+        It does what no state dict needs.
     """
     machine = _Machine()
     try:
@@ -93,11 +99,11 @@ def unpickle(data: bytes) -> object:
                 machine.step(opcode.name, argument)
         return machine.stack.pop()
     except (ValueError, LookupError) as error:
-        raise Refused(f"has a damaged list of contents ({brief(str(error))})") from error
+        raise Damaged(f"has a damaged list of contents ({brief(str(error))})") from error
 
 
 def brief(text: str) -> str:
-    """Quote text of a file, of which an error message shows 120 characters at most."""
+    """Quote text of a file for an error message, 120 characters at most."""
     return repr(text if len(text) <= 120 else text[:120] + "...")
 
 
@@ -135,7 +141,7 @@ class _Machine:
             case "TUPLE":
                 items = self.pop_mark()
                 self.stack.append(tuple(items))
-            case "APPEND" | "BUILD":  # to a list, or an object's state: of no use
+            case "APPEND" | "BUILD":  # to a list, or an object's state: not needed
                 self.pop(1)
             case "APPENDS":
                 self.pop_mark()
@@ -186,7 +192,7 @@ def _storage(persistent_id: object) -> Storage:
             dtype = _STORAGES.get(name.removeprefix("torch.").removesuffix("Storage"))
             if dtype is not None:
                 return Storage(key, dtype, count)
-    raise Refused("refers to a storage that is none")
+    raise Refused("refers to a storage of a kind that torch does not have")
 
 
 def _result(made: object, arguments: object) -> object:
@@ -209,7 +215,7 @@ def _result(made: object, arguments: object) -> object:
 def _tensor(storage: Storage, offset: Any, shape: Any, strides: Any) -> TensorRecord:
     for numbers in ((offset,), shape, strides):
         if not isinstance(numbers, tuple) or any(type(number) is not int for number in numbers):
-            raise Refused("has a tensor whose shape, strides or offset are no whole numbers")
+            raise Refused("has a tensor whose shape, strides or offset are not whole numbers")
     if len(shape) != len(strides):
         raise Refused("has a tensor with a different number of sizes and strides")
     return TensorRecord(storage, offset, shape, strides)
