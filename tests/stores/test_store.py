@@ -39,7 +39,7 @@ from xr_anysat import (
 )
 from xr_anysat.graph import lazy
 from xr_anysat.layout import chunks as chunking
-from xr_anysat.stores import statistics, write_regions
+from xr_anysat.stores import failures, write_regions
 from xr_anysat.stores.location import ZarrLocation, open_location
 from xr_anysat.stores.manifest import Manifest
 from xr_anysat.stores.regions import RegionGrid
@@ -207,7 +207,7 @@ def test_each_chunk_is_read_and_encoded_once(reader, stats, overlap, encoded, tm
 
 def test_waves_give_the_same_map(cube, monkeypatch, tmp_path):
     monkeypatch.setattr(write_regions, "WAVE_TASKS", 50)
-    monkeypatch.setattr(statistics, "WAVE_TASKS", 50)
+    monkeypatch.setattr(failures, "WAVE_TASKS", 50)
     waves = []
     real = write_regions.write_blocks
 
