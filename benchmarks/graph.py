@@ -33,7 +33,7 @@ import xarray as xr
 
 import xr_anysat
 from xr_anysat.sensors.sentinel2 import BANDS
-from xr_anysat.stores import write_regions as filling
+from xr_anysat.stores import write_regions
 
 NORMALIZE = "treesatai"
 """Fixed: to_zarr would compute other statistics first."""
@@ -77,7 +77,7 @@ def one_job(cube, args, model):
         raise Enough
 
     start = time.perf_counter()
-    stopped = mock.patch.object(filling, "run", run), suppress(Enough)
+    stopped = mock.patch.object(write_regions, "run", run), suppress(Enough)
     with tempfile.TemporaryDirectory() as folder, stopped[0], stopped[1]:
         cube.anysat.to_zarr(
             f"{folder}/map.zarr", args.mode, regions=f"1/{args.jobs}", model=model,

@@ -1,4 +1,4 @@
-"""What other software is told of a store: where the map lies, what made it, how far it is."""
+"""What other software can read of a store: where the map lies, what made it, how far it is."""
 
 import json
 import sys
@@ -12,24 +12,31 @@ import shapely
 import xarray as xr
 import zarr
 from support.cubes import make_cube
-from support.stores import to_zarr
+from support.findings import finds
+from support.stores import small_regions, to_zarr
 
 import xr_anysat
 from xr_anysat import MissingExtraError, StoreError
-from xr_anysat.layout import chunks as chunking
 
 LAEA = "+proj=laea +lat_0=45 +lon_0=3 +x_0=500000 +y_0=5000000 +datum=WGS84 +units=m"
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    """Regions of 8 pixels."""
-    monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
+pytestmark = pytest.mark.usefixtures("small_regions")
 
 
 @pytest.fixture(scope="module")
 def cube():
     return make_cube(24, 20).chunk(x=8, y=8)
+
+
+@pytest.fixture(scope="module")
+def coded(cube, tmp_path_factory):
+    """Stores of codes of three components, by mode; only read."""
+    folder = tmp_path_factory.mktemp("coded")
+    with small_regions():
+        for mode in ("grid", "patch", "tile"):
+            to_zarr(cube, folder / mode / "map.zarr", mode, reduce=3, quantize="int8")
+    return lambda mode: folder / mode / "map.zarr"
 
 
 def group_attrs(store):
@@ -39,15 +46,13 @@ def group_attrs(store):
 # Zarr conventions --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flipped", [False, True])
-@pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
-def test_where_the_map_lies(cube, mode, flipped, tmp_path):
-    one = cube.isel(y=slice(None, None, -1)) if flipped else cube
-    to_zarr(one, tmp_path / "map.zarr", mode)
-    attrs, opened = (
-        group_attrs(tmp_path / "map.zarr"),
-        xr_anysat.open_embedding(tmp_path / "map.zarr"),
-    )
+@pytest.mark.parametrize("mode", ["grid", "patch", "tile", "south up"])
+def test_where_the_map_lies(cube, coded, mode, tmp_path):
+    store = coded(mode)
+    if mode == "south up":
+        store = tmp_path / "map.zarr"
+        to_zarr(cube.isel(y=slice(None, None, -1)), store, "patch")
+    attrs, opened = group_attrs(store), xr_anysat.open_embedding(store)
     assert attrs["proj:code"] == "EPSG:32631"
     assert attrs["spatial:dimensions"] == ["y", "x"] == list(opened.dims[1:])
     assert attrs["spatial:shape"] == list(opened.shape[1:])
@@ -56,15 +61,14 @@ def test_where_the_map_lies(cube, mode, flipped, tmp_path):
     assert (attrs["spatial:transform_type"], attrs["spatial:registration"]) == ("affine", "pixel")
 
 
-def test_conventions_are_declared(cube, tmp_path):
+def test_conventions_are_declared(coded):
     """Each with what the conventions ask for at least: one of uuid, schema_url and spec_url."""
-    to_zarr(cube, tmp_path / "map.zarr", "tile")
-    attrs = group_attrs(tmp_path / "map.zarr")
+    attrs = group_attrs(coded("tile"))
     declared = {one["name"]: one for one in attrs["zarr_conventions"]}
     used = {name.partition(":")[0] + ":" for name in attrs if ":" in name}
     assert set(declared) == used == {"proj:", "spatial:", "geoemb:"}
     assert all({"uuid", "schema_url", "spec_url"} & set(one) for one in declared.values())
-    with xr.open_zarr(tmp_path / "map.zarr") as dataset:  # consolidated
+    with xr.open_zarr(coded("tile")) as dataset:  # consolidated
         assert dataset.attrs.items() >= {k: attrs[k] for k in attrs if ":" in k}.items()
 
 
@@ -86,19 +90,16 @@ def test_a_crs_without_a_code(tmp_path):
         ("tile", {"layout_type": "regular_grid", "chip_size": [16, 16], "stride": [8, 8]}),
     ],
 )
-def test_what_made_it(cube, mode, layout, tmp_path):
-    to_zarr(cube, tmp_path / "map.zarr", mode, reduce=3, quantize="int8")
-    attrs, opened = (
-        group_attrs(tmp_path / "map.zarr"),
-        xr_anysat.open_embedding(tmp_path / "map.zarr"),
-    )
+def test_what_made_it(coded, mode, layout):
+    store = coded(mode)
+    attrs, opened = group_attrs(store), xr_anysat.open_embedding(store)
     assert attrs["geoemb:type"] == ("pixel" if mode == "grid" else "chip")
     assert attrs["geoemb:dimensions"] == 3 == opened.shape[0]
     assert attrs["geoemb:model"] == "AnySat tiny, weights: random:1 (not pretrained)"
     assert attrs["geoemb:data_type"] == attrs["geoemb:quantization"]["quantized_dtype"] == "int8"
     assert attrs["geoemb:gsd"] == abs(opened.rio.resolution()[0])
     assert attrs.get("geoemb:chip_layout") == layout
-    with xr.open_zarr(tmp_path / "map.zarr") as dataset:
+    with xr.open_zarr(store) as dataset:
         how = attrs["geoemb:quantization"]
         assert {how["scale"], how["offset"]} <= set(dataset)
 
@@ -114,10 +115,9 @@ def test_what_is_not_coded(cube, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["grid", "patch"])
-def test_an_item(cube, mode, tmp_path):
-    to_zarr(cube, tmp_path / "map.zarr", mode, quantize="int8")
-    item = xr_anysat.stac_item(tmp_path / "map.zarr")
-    opened = xr_anysat.open_embedding(tmp_path / "map.zarr")
+def test_an_item(coded, mode):
+    store = coded(mode)
+    item, opened = xr_anysat.stac_item(store), xr_anysat.open_embedding(store)
     assert item.id == "map"
     assert item.datetime is None
     assert item.properties["start_datetime"] == "2021-01-05T00:00:00Z"
@@ -130,7 +130,7 @@ def test_an_item(cube, mode, tmp_path):
     assert item.properties["xr_anysat:weights"] == "random:1 (not pretrained)"
     assert item.properties["xr_anysat:complete"] is True
     asset = item.assets["embedding"]
-    assert asset.href == str(tmp_path / "map.zarr")
+    assert asset.href == str(store)
     assert asset.media_type == "application/vnd.zarr; version=3"
     again = type(item).from_dict(json.loads(json.dumps(item.to_dict())))
     assert again.to_dict() == item.to_dict()
@@ -187,10 +187,9 @@ def test_what_is_not_complete_says_so(cube, tmp_path):
     )
 
 
-def test_copies(cube, tmp_path):
+def test_copies(coded, tmp_path):
     """A copy by other means knows of no regions."""
-    to_zarr(cube, tmp_path / "map.zarr", "patch", quantize="int8")
-    opened = xr_anysat.open_embedding(tmp_path / "map.zarr")
+    opened = xr_anysat.open_embedding(coded("patch"))
     opened.to_dataset().to_zarr(tmp_path / "copy.zarr", consolidated=False)
     item = xr_anysat.stac_item(tmp_path / "copy.zarr")
     assert item.properties["xr_anysat:complete"] is True
@@ -198,18 +197,20 @@ def test_copies(cube, tmp_path):
     assert item.properties["emb:data_type"] == "float32"
     bare = opened.drop_attrs(deep=False).to_dataset()
     bare.to_zarr(tmp_path / "bare.zarr", consolidated=False)
-    with pytest.raises(StoreError, match=r"does not say what made it: .* \['dates', 'gsd_m', 'mo"):
+    with finds("store.no-provenance", StoreError) as caught:
         xr_anysat.stac_item(tmp_path / "bare.zarr")
+    assert {"dates", "gsd_m", "mode"} <= {*caught.value.findings[0].data["missing"]}
     lost = opened.drop_vars("spatial_ref").assign_coords(x=opened.x.values, y=opened.y.values)
     lost.encoding.clear()
     lost.to_dataset().to_zarr(tmp_path / "lost.zarr", consolidated=False)
-    with pytest.raises(StoreError, match="has no CRS and no regular grid"):
+    with finds("store.no-grid", StoreError):
         xr_anysat.stac_item(tmp_path / "lost.zarr")
-    with pytest.raises(StoreError, match="holds no embedding"):
+    with finds("store.no-embedding", StoreError):
         xr_anysat.stac_item(tmp_path / "none.zarr")
 
 
-def test_without_pystac(cube, monkeypatch, tmp_path):
+def test_without_pystac(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pystac", None)
-    with pytest.raises(MissingExtraError, match=r"stac_item\(\) needs pystac .* \"xr-anysat\[s"):
+    with finds("extra.missing", MissingExtraError) as caught:
         xr_anysat.stac_item(tmp_path / "map.zarr")
+    assert "xr-anysat[stac]" in str(caught.value)

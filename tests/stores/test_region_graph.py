@@ -1,10 +1,10 @@
-"""Sections of a map: the values of the whole, from a graph that does not grow with it."""
+"""Regions of a map: the values of the whole, from a graph that does not grow with it."""
 
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cubes import TINY, assert_same, make_cube
 from support.stores import Fragile, Reader, embed, to_zarr
@@ -12,8 +12,8 @@ from support.stores import Fragile, Reader, embed, to_zarr
 from xr_anysat.embed import prepare_as_embed
 from xr_anysat.layout import chunks as chunking
 from xr_anysat.layout.tiles import Axis, ChunkedAxis
-from xr_anysat.stores import write_regions as filling
-from xr_anysat.stores.region_graph import section, tasks_per_region
+from xr_anysat.stores import write_regions
+from xr_anysat.stores.region_graph import embed_regions, tasks_per_region
 from xr_anysat.stores.regions import RegionGrid
 
 
@@ -37,27 +37,31 @@ def window_of(grid, regions):
     )
 
 
-@pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
+SOUTH_UP, EAST_LEFT = ({dim: slice(None, None, -1)} for dim in "yx")
+
+
 @pytest.mark.parametrize(
-    ("overlap", "turned"),
+    ("mode", "overlap", "turned"),
     [
-        (0, {}),
-        (0.5, {}),
-        (0.75, {}),
-        (0.5, {"y": slice(None, None, -1)}),
-        (0.75, {"x": slice(None, None, -1)}),
+        ("grid", 0, {}),
+        ("grid", 0.5, EAST_LEFT),
+        ("patch", 0, SOUTH_UP),
+        ("patch", 0.5, {}),
+        ("patch", 0.75, EAST_LEFT),
+        ("tile", 0.5, SOUTH_UP),
+        ("tile", 0.75, {}),
     ],
 )
-def test_a_section_has_the_values_of_the_whole(mode, overlap, turned):
+def test_regions_have_the_values_of_the_whole(mode, overlap, turned):
     """Chunks of 8 px and tiles of 16: tiles reach over chunks, and past the cube's edge."""
-    cube = make_cube(30, 44).isel(turned).chunk(x=8, y=8)
+    cube = make_cube(30, 36).isel(turned).chunk(x=8, y=8)
     stats = make_cube().anysat.band_stats()
     prepared = prepare(cube, mode, overlap=overlap, normalize=stats)
     whole = embed(cube, mode, overlap=overlap, normalize=stats).values
     grid = grid_of(prepared)
     for regions in ([0], [len(grid) - 1], [1, len(grid) // 2]):
-        found = section(prepared, grid, regions).compute()
-        assert_same(found, whole[:, *window_of(grid, regions)], atol=1e-5)
+        part = embed_regions(prepared, grid, regions).compute()
+        assert_same(part, whole[:, *window_of(grid, regions)], atol=1e-5)
 
 
 def test_masks_are_cut_alike():
@@ -68,8 +72,8 @@ def test_masks_are_cut_alike():
     prepared = prepare(lazily, "patch", **options)
     grid = grid_of(prepared)
     whole = embed(lazily, "patch", **options).values
-    found = section(prepared, grid, [6]).compute()
-    assert_same(found, whole[:, *window_of(grid, [6])], atol=1e-5)
+    part = embed_regions(prepared, grid, [6]).compute()
+    assert_same(part, whole[:, *window_of(grid, [6])], atol=1e-5)
 
 
 def test_files_of_another_size_than_chunks_are():
@@ -79,9 +83,9 @@ def test_files_of_another_size_than_chunks_are():
     prepared = prepare(cube, "grid", normalize=stats)
     grid = RegionGrid.of((*prepared.job.out_chunks[:1], (10, 10, 4), (12, 12, 8)))
     whole = embed(cube, normalize=stats).values
-    found = section(prepared, grid, [4, 5])
-    assert found.chunks[1:] == ((10,), (12, 8))
-    assert_same(found.compute(), whole[:, *window_of(grid, [4, 5])], atol=1e-5)
+    part = embed_regions(prepared, grid, [4, 5])
+    assert part.chunks[1:] == ((10,), (12, 8))
+    assert_same(part.compute(), whole[:, *window_of(grid, [4, 5])], atol=1e-5)
 
 
 def test_nothing_but_what_is_needed_is_read():
@@ -89,8 +93,8 @@ def test_nothing_but_what_is_needed_is_read():
     reader = Reader(make_cube(40, 40), (3, 10, 8, 8))
     stats = reader.intact.anysat.band_stats().compute()
     prepared = prepare(reader.cube, "patch", normalize=stats)
-    section(prepared, grid_of(prepared), [12]).compute()
-    assert {place[2:] for place in reader.reads} == {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
+    embed_regions(prepared, grid_of(prepared), [12]).compute()
+    assert {block[2:] for block in reader.reads} == {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
 
 
 @pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
@@ -108,7 +112,7 @@ def test_the_graph_does_not_grow_with_the_map(mode, overlap):
         prepared = prepare(cube, mode, overlap=overlap, normalize="treesatai")
         grid = grid_of(prepared)
         middle = len(grid) // 2 + grid.blocks[2] // 2
-        data = section(prepared, grid, [middle])
+        data = embed_regions(prepared, grid, [middle])
         own = [layer for name, layer in data.dask.layers.items() if "zeros" not in name]
         sizes.append(sum(map(len, own)))
     assert sizes[0] == sizes[1]
@@ -117,18 +121,23 @@ def test_the_graph_does_not_grow_with_the_map(mode, overlap):
 @pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
 def test_tasks_are_estimated_well_enough(mode):
     """Waves are laid by it: within a factor of two of what a graph has."""
-    cube = make_cube(80, 72).chunk(x=8, y=8, time=1)
+    cube = make_cube(64, 56).chunk(x=8, y=8, time=1)
     prepared = prepare(cube, mode, normalize="treesatai")
     grid = grid_of(prepared)
-    tasks = len(section(prepared, grid, list(range(len(grid)))).dask)
+    tasks = len(embed_regions(prepared, grid, list(range(len(grid)))).dask)
     assert 0.5 < tasks_per_region(prepared, grid) * len(grid) / tasks < 2
 
 
 def test_a_share_of_a_map_builds_that_share(monkeypatch):
     """Of 25 regions the second fifth: two of its neighbours' rows are encoded, and no others."""
     built = []
-    real = filling.section
-    monkeypatch.setattr(filling, "section", lambda *args: (built.append(real(*args)), built[-1])[1])
+    real = write_regions.embed_regions
+
+    def keep(*args):
+        built.append(real(*args))
+        return built[-1]
+
+    monkeypatch.setattr(write_regions, "embed_regions", keep)
     cube = make_cube(40, 40).chunk(x=8, y=8)
     to_zarr(cube, Fragile({}), "patch", regions="2/5", normalize="treesatai")
     (data,) = built
@@ -146,18 +155,19 @@ def chunked_axes(draw):
     return ChunkedAxis(axis=axis, chunks=tuple(sizes))
 
 
+@settings(max_examples=50)
 @given(axis=chunked_axes(), data=st.data())
 def test_a_part_needs_what_its_tiles_see_and_no_more(axis, data):
     start = data.draw(st.integers(0, len(axis.chunks) - 1))
     stop = data.draw(st.integers(start + 1, len(axis.chunks)))
-    found = axis.part(start, stop)
+    part = axis.part(start, stop)
     patches = set(range(axis.patch_edges[start], axis.patch_edges[stop]))
     tiles = {n for n in range(axis.axis.tiles) if patches & set(range(*axis.axis.tile_range(n)))}
     chunks = {c for c in range(len(axis.chunks)) if tiles & set(axis.tiles_of(c))}
-    assert found.tiles == (min(chunks), max(chunks) + 1)
+    assert part.tiles == (min(chunks), max(chunks) + 1)
     seen = {p for c in chunks for n in axis.tiles_of(c) for p in range(*axis.axis.tile_range(n))}
     touched = {
         c for c in range(len(axis.chunks)) if (seen | patches) & set(range(*axis.patch_range(c)))
     }
-    assert found.pixels == (min(touched), max(touched) + 1)
-    assert found.result == (start, stop)
+    assert part.pixels == (min(touched), max(touched) + 1)
+    assert part.result == (start, stop)

@@ -1,10 +1,71 @@
-"""Tasks that failed, as errors of `to_zarr`."""
+"""Blocks computed for `to_zarr` where some may fail, and what it raises for those that do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
 
 from xr_anysat.errors import ScaleError, StoreError, WeightsError
 from xr_anysat.findings import Finding
+from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
+from xr_anysat.graph.run import RetryPolicy, Stop, run
 
-__all__ = ["error_of"]
+__all__ = ["WAVE_TASKS", "compute_blocks", "error_of", "reason"]
+
+WAVE_TASKS = 200_000
+"""About how many tasks a scheduler is given at once: it takes a second for a few thousand of them,
+and a few hundred megabytes for all."""
+
+LEFT_OUT = 0.5
+"""Maximum share of blocks that may be left out: the numbers of less are not those of the map."""
+
+
+def compute_blocks(
+    blocks: da.Array,
+    policy: RetryPolicy,
+    label: str,
+    unit: str,
+    error: Callable[[Failed, int], BaseException],
+    fatal: Callable[[Failed], bool] | None = None,
+) -> tuple[dict[int, Any], list[int]]:
+    """Compute the blocks of an array in waves, and leave out those that fail.
+
+    Parameters
+    ----------
+    blocks
+        A block for each number along the first axis.
+    policy, fatal
+        As in `run`.
+    label, unit
+        What to call them and their blocks in the progress bar.
+    error
+        Makes what is raised, of a failed block and the number of them, where one ends everything
+        or more than half fail.
+
+    Returns
+    -------
+    tuple
+        Blocks by number, and the numbers of those that failed.
+    """
+    done: dict[int, Any] = {}
+    failed: dict[int, Failed] = {}
+    total = blocks.numblocks[0]
+    size = max(1, WAVE_TASKS * total // max(1, len(blocks.dask)))
+    with progress_bar(policy.progress, label, unit, total, 0) as bar:
+        for start in range(0, total, size):
+
+            def take(key: Any, value: Any, start: int = start) -> None:
+                (failed if isinstance(value, Failed) else done)[start + key[1]] = value
+                bar.update(1)
+
+            try:
+                run(blocks.blocks[start : start + size], policy, take, fatal=fatal)
+            except Stop as stop:
+                raise error(stop.failed, 1) from stop.failed.error
+    if len(failed) > LEFT_OUT * total:
+        raise error(next(iter(failed.values())), len(failed))
+    return done, sorted(failed)
 
 
 def error_of(failed: Failed, where: str, finding: Finding) -> BaseException:
@@ -27,3 +88,8 @@ def error_of(failed: Failed, where: str, finding: Finding) -> BaseException:
     raised = StoreError(finding)
     raised.add_note(failed.text)
     return raised
+
+
+def reason(failed: Failed) -> str:
+    """Kind and message of an error."""
+    return f"{type(failed.error).__name__}: {failed.error}"

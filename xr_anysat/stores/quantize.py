@@ -129,27 +129,21 @@ def as_quantization(value: xr.Dataset, features: int) -> Quantization:
     names = ("scale", "offset")
     shapes = {name: value[name].shape for name in names if name in value}
     if [*shapes.values()] != [(features,)] * 2:
-        raise OptionError(
-            Finding(
-                "quantize.numbers",
-                "{option} is a Dataset, but needs `scale` and `offset` for {features} features; "
-                "found {found}. Use those of a store: {0}.",
-                GIVEN_QUANTIZATION,
-                option=SetOption("quantize"),
-                features=features,
-                found=shapes or sorted(map(str, value)),
-            )
+        reason = (
+            f"needs `scale` and `offset` for {features} features; found "
+            f"{shapes or sorted(map(str, value))}"
         )
-    numbers = Quantization(**{name: np.asarray(value[name], np.float32) for name in names})
-    finite = np.isfinite([numbers.scale, numbers.offset]).all()
-    if not (finite and (numbers.scale > 0).all()):
-        raise OptionError(
-            Finding(
-                "quantize.numbers",
-                "{option} has a scale that is not positive, or numbers that are not finite. Use "
-                "those of a store: {0}.",
-                GIVEN_QUANTIZATION,
-                option=SetOption("quantize"),
-            )
+    else:
+        scale, offset = (np.asarray(value[name], dtype=np.float32) for name in names)
+        if np.isfinite([scale, offset]).all() and (scale > 0).all():
+            return Quantization(scale=scale, offset=offset)
+        reason = "has a scale that is not positive, or numbers that are not finite"
+    raise OptionError(
+        Finding(
+            "quantize.numbers",
+            "{option} is a Dataset, but {reason}. Use the numbers of a store: {0}.",
+            GIVEN_QUANTIZATION,
+            option=SetOption("quantize"),
+            reason=reason,
         )
-    return numbers
+    )

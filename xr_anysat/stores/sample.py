@@ -15,13 +15,12 @@ from dask.typing import Key
 from xr_anysat.errors import StoreError
 from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.graph.lazy import embed_array
-from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
-from xr_anysat.graph.run import RetryPolicy, Stop, run
+from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.patches import PatchAxis
 
-from .failures import error_of
+from .failures import compute_blocks, error_of, reason
 from .numbers import Array
 from .quantize import GIVEN_QUANTIZATION
 from .reduction import GIVEN_REDUCTION
@@ -97,23 +96,10 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
         As `embed` would, also where windows may be skipped.
     """
     windows = find_windows(job)
-    blocks = _blocks(job, windows)
-    drawn: dict[int, Array] = {}
-    failed: dict[int, Failed] = {}
-
-    with progress_bar(policy.progress, "sample", "window", len(windows), 0) as bar:
-
-        def take(key: Any, value: Any) -> None:
-            _, number, _ = key
-            (failed if isinstance(value, Failed) else drawn)[number] = value
-            bar.update(1)
-
-        try:
-            run(blocks, policy, take)
-        except Stop as stop:
-            raise _error(stop.failed, 1, len(windows)) from stop.failed.error
-    if 2 * len(failed) > len(windows):
-        raise _error(next(iter(failed.values())), len(failed), len(windows))
+    drawn, failed = compute_blocks(
+        _blocks(job, windows), policy, "sample", "window",
+        lambda failed, number: _error(failed, number, len(windows)),
+    )  # fmt: skip
     vectors = np.concatenate([drawn[n] for n in sorted(drawn)])
     if not len(vectors):
         raise StoreError(
@@ -127,7 +113,7 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
                 **OPTIONS,
             )
         )
-    return Sample(vectors=vectors, windows=len(windows), left_out=tuple(sorted(failed)))
+    return Sample(vectors=vectors, windows=len(windows), left_out=tuple(failed))
 
 
 def find_windows(job: EmbedJob) -> list[Window]:
@@ -257,7 +243,7 @@ def _error(failed: Failed, number: int, total: int) -> BaseException:
         Finding(
             "sample.failed",
             "the sample for {quantize} and {reduce} could not be computed: {failed} of its {total} "
-            "windows failed with {kind}: {error}. {0}; or give numbers ({1}, {2}), and windows "
+            "windows failed with {error}. {0}; or give numbers ({1}, {2}), and windows "
             "that cannot be read can be left out with {3}.",
             Advice("Repair the cube's source"),
             GIVEN_QUANTIZATION,
@@ -265,8 +251,7 @@ def _error(failed: Failed, number: int, total: int) -> BaseException:
             SetOption("on_error", "skip"),
             failed=number,
             total=total,
-            kind=type(failed.error).__name__,
-            error=failed.error,
+            error=reason(failed),
             **OPTIONS,
         ),
     )

@@ -17,7 +17,7 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.results.labels import weights_attrs
 
 from .block_writer import Writer, write_blocks
-from .failures import error_of
+from .failures import WAVE_TASKS, error_of, reason
 from .layout import chunk_name, is_laid_out, lay_out, mark_complete
 from .location import ZarrLocation
 from .manifest import Manifest
@@ -25,7 +25,7 @@ from .packing import Packing, PackingNumbers, find_numbers
 from .region_graph import embed_regions, tasks_per_region
 from .regions import RegionGrid, waves
 from .report import FailedRegion, StoreReport
-from .statistics import WAVE_TASKS, with_statistics
+from .statistics import with_statistics
 
 __all__ = ["write_regions"]
 
@@ -213,14 +213,13 @@ class _Work:
             where,
             Finding(
                 "region.failed",
-                "{region}{others} failed, after {tries}, with {kind}: {error}. What is complete is "
+                "{region}{others} failed, after {tries}, with {error}. What is complete is "
                 "kept: the same call again goes on from there, and with {0} leaves out what fails.",
                 SetOption("on_error", "skip"),
                 region=where,
                 others=f" and {len(regions) - 1} beside it" if len(regions) > 1 else "",
                 tries=count_text(self.policy.retries, "more try", "more tries"),
-                kind=type(failed.error).__name__,
-                error=failed.error,
+                error=reason(failed),
             ),
         )
 
@@ -240,7 +239,7 @@ def _failed_region(
         rows=(rows.start, rows.stop),
         columns=(columns.start, columns.stop),
         bounds=(float(min(x0, x1)), float(min(y0, y1)), float(max(x0, x1)), float(max(y0, y1))),
-        error=f"{type(failed.error).__name__}: {failed.error}",
+        error=reason(failed),
         traceback=failed.text,
     )
 
