@@ -19,6 +19,7 @@ from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
@@ -118,6 +119,7 @@ class Explorer:
         )
 
 
+@suggests_keywords()
 def explore(
     embedding: xr.DataArray,
     cube: Cube | None = None,

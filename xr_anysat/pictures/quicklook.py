@@ -13,6 +13,7 @@ from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.true_colour import COLOURS, colour_positions, lower_quartile, stretched
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import label_pixels
 
@@ -23,6 +24,7 @@ __all__ = ["quicklook"]
 Array = npt.NDArray[Any]
 
 
+@suggests_keywords()
 def quicklook(
     cube: Cube,
     *,
