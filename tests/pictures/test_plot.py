@@ -102,8 +102,7 @@ def test_clusters_have_colours_of_their_own_and_a_legend(embedding, n, named):
         assert legend is None
 
 
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("written", ["to_netcdf", "to_zarr"])
+@pytest.mark.parametrize(("n", "written"), [(1, "to_netcdf"), (3, "to_netcdf"), (3, "to_zarr")])
 def test_clusters_from_a_file_look_as_before(embedding, n, written, tmp_path):
     found = embedding.anysat.cluster(n)
     assert (found == -1).any()

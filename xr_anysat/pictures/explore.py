@@ -106,9 +106,8 @@ class Explorer:
             Where the folder is not there, or `path` is one.
         """
         path = Path(path)
-        page = self.html()
         with atomic_replace(path) as fresh:
-            fresh.write_text(page, encoding="utf-8")
+            fresh.write_text(self.html(), encoding="utf-8")
         return path
 
     def _repr_html_(self) -> str:
