@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.cubes import make_cube
-from support.findings import finds
+from support.findings import codes, finds
 
 import xr_anysat
 from xr_anysat.accessor import CubeMethods, EmbeddingMethods
@@ -83,7 +83,7 @@ def test_an_embedding_says_what_it_is_and_has(name):
 
 
 def test_the_check_of_an_embedding_says_so_too():
-    assert any("embedding" in fault for fault in EMBEDDING.anysat.check().faults)
+    assert "cube.embedding" in codes(EMBEDDING.anysat.check())
 
 
 @pytest.mark.parametrize(
