@@ -1029,10 +1029,3 @@ def test_progress(cube, tmp_path, capsys):
         to_zarr(lazily, tmp_path / "part.zarr", regions=[0])
         to_zarr(lazily, tmp_path / "part.zarr")
     assert "1/9" in capsys.readouterr().err
-
-
-def test_the_accessor_says_what_the_function_takes():
-    import inspect
-
-    ours = inspect.signature(xr.DataArray.anysat.to_zarr)
-    assert list(ours.parameters)[1:] == list(inspect.signature(xr_anysat.to_zarr).parameters)[1:]
