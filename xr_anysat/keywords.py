@@ -48,10 +48,10 @@ def suggests_keywords(*passed_to: Callable[..., Any]) -> Callable[[Callable[P, R
 
 
 def _unknown(function: str, name: str, known: set[str]) -> Finding:
-    code, text = "option.unknown", "{function}() has no argument {name!r}. "
+    code, text = "option.unknown", "{function}() has no argument {name!r}"
     near = get_close_matches(name, known, 1)
     if near:
-        remedy = SetOption(near[0])
-        return Finding(code, text + "Did you mean {0}?", remedy, function=function, name=name)
-    text += "It takes {known}."
+        text += "; the nearest is {0}."
+        return Finding(code, text, SetOption(near[0]), function=function, name=name)
+    text += "; it has {known}."
     return Finding(code, text, function=function, name=name, known=sorted(known))

@@ -145,7 +145,7 @@ print(*(name for name in large if name in sys.modules))
 def test_importing_registers_the_accessor():
     code = "import xarray, xr_anysat; print(xarray.DataArray.anysat, xarray.Dataset.anysat)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.count("AnySatAccessor") == 2
+    assert done.stdout.count("xr_anysat.accessor.AnySat") == 2
     assert done.stderr == ""
 
 

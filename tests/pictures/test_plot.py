@@ -9,9 +9,9 @@ import shapely
 import xarray as xr
 from matplotlib.figure import Figure
 from support.cubes import NORTH, TINY, WEST, make_cube, punch
+from support.findings import finds
 
-import xr_anysat
-from xr_anysat import OptionError
+from xr_anysat import MissingExtraError, OptionError
 
 matplotlib.use("Agg")
 
@@ -102,8 +102,7 @@ def test_clusters_have_colours_of_their_own_and_a_legend(embedding, n, named):
         assert legend is None
 
 
-@pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("written", ["to_netcdf", "to_zarr"])
+@pytest.mark.parametrize(("n", "written"), [(1, "to_netcdf"), (3, "to_netcdf"), (3, "to_zarr")])
 def test_clusters_from_a_file_look_as_before(embedding, n, written, tmp_path):
     found = embedding.anysat.cluster(n)
     assert (found == -1).any()
@@ -149,7 +148,7 @@ def test_geometries_are_filled_with_their_colours(cube):
     found = {tuple(colour) for colour in axis.collections[0].get_facecolors()}
     assert len(found) == 2
     bare = vectors.assign_coords(geometry=np.arange(4))
-    with pytest.raises(OptionError, match="the `geometry` coordinate holds none"):
+    with finds("plot.no-geometries", OptionError):
         bare.anysat.plot(figure=Figure())
 
 
@@ -189,28 +188,31 @@ def test_axes_are_named_as_in_the_crs(embedding):
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "code", "mentions"),
     [
-        (lambda c, e: c.anysat.plot(), r"dims \('time', 'band', 'y', 'x'\).*quicklook"),
-        (lambda c, e: e[:, 0].anysat.plot(), r"dims \('component', 'x'\)\. Of more, select one"),
-        (lambda c, e: e.mean(("y", "x")).anysat.plot(), "the vector of a single cell"),
+        (lambda c, e: c.anysat.plot(), "plot.dimensions", ["('time', 'band', 'y', 'x')"]),
+        (lambda c, e: e[:, 0].anysat.plot(), "plot.dimensions", ["('component', 'x')"]),
+        (lambda c, e: e.mean(("y", "x")).anysat.plot(), "fit.dimensions", ["('feature',)"]),
         (
             lambda c, e: e.anysat.plot(c.rio.write_crs("EPSG:32632")),
-            "the cube is in EPSG:32632 and the map in EPSG:32631",
+            "plot.other-crs",
+            ["the cube is in EPSG:32632", "the map in EPSG:32631"],
         ),
     ],
 )
-def test_errors_say_what_is_needed(call, message, cube, embedding):
-    with pytest.raises(OptionError, match=message):
+def test_errors_say_what_is_needed(call, code, mentions, cube, embedding):
+    with finds(code, OptionError) as raised:
         call(cube, embedding)
+    for data in mentions:
+        assert data in str(raised.value)
 
 
 def test_a_missing_package_is_named_with_its_extra(embedding, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(
-        xr_anysat.MissingExtraError, match=r'plot\(\) needs matplotlib.*"xr-anysat\[plot\]"'
-    ):
+    with finds("extra.missing", MissingExtraError) as raised:
         embedding.anysat.plot()
+    assert raised.value.findings[0].data["package"] == "matplotlib"
+    assert 'pip install "xr-anysat[plot]"' in str(raised.value)
 
 
 def test_all_pictures_are_drawn(cube, embedding):

@@ -945,10 +945,3 @@ def test_properties_ask_for_no_more_than_they_tell():
     assert cube.drop_vars("time").anysat.gsd == 10
     assert cube.isel(band=[0]).anysat.crs == cube.anysat.crs
     assert cube.drop_vars("time").anysat.bands == cube.anysat.bands
-
-
-def test_the_accessor_shows_every_argument():
-    import inspect
-
-    own = inspect.signature(make_cube(4, 4).anysat.embed).parameters
-    assert list(own) == list(inspect.signature(xr_anysat.embed).parameters)[1:]

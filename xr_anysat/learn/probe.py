@@ -19,6 +19,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption
 from xr_anysat.graph.progress import progress_bar, task_bar
 from xr_anysat.job.model import Model, as_model
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.settings import require
 
 from .samples import Samples, draw_samples
@@ -31,6 +32,7 @@ Array = npt.NDArray[Any]
 _WIDTH = 38
 
 
+@suggests_keywords(embed)
 def probe(
     cube: Cube,
     labels: xr.DataArray | None = None,

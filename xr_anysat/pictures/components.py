@@ -10,6 +10,7 @@ import xarray as xr
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 from xr_anysat.stores.reduction import fit_reduction
@@ -24,6 +25,7 @@ PERCENTILES = 101
 """Of each component's scores, 0 to 100: what any stretch is read from."""
 
 
+@suggests_keywords()
 def pca_fit(embedding: xr.DataArray, components: int = 3) -> xr.Dataset:
     """Fit principal components to an embedding.
 
@@ -80,6 +82,7 @@ def pca_fit(embedding: xr.DataArray, components: int = 3) -> xr.Dataset:
     )  # fmt: skip
 
 
+@suggests_keywords()
 def pca_rgb(
     embedding: xr.DataArray,
     components: int = 3,

@@ -19,6 +19,7 @@ from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
@@ -105,9 +106,8 @@ class Explorer:
             Where the folder is not there, or `path` is one.
         """
         path = Path(path)
-        page = self.html()
         with atomic_replace(path) as fresh:
-            fresh.write_text(page, encoding="utf-8")
+            fresh.write_text(self.html(), encoding="utf-8")
         return path
 
     def _repr_html_(self) -> str:
@@ -118,6 +118,7 @@ class Explorer:
         )
 
 
+@suggests_keywords()
 def explore(
     embedding: xr.DataArray,
     cube: Cube | None = None,

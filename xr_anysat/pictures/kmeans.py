@@ -12,6 +12,7 @@ import xarray as xr
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
@@ -34,6 +35,7 @@ STARTS = 5
 """Initialisations of which the best is taken."""
 
 
+@suggests_keywords()
 def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset:
     """Find clusters among the vectors of an embedding.
 
@@ -90,6 +92,7 @@ def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset
     ).assign_attrs(cluster_seed=seed)
 
 
+@suggests_keywords()
 def cluster(
     embedding: xr.DataArray, n: int | None = None, *, fit: xr.Dataset | None = None, seed: int = 0
 ) -> xr.DataArray:

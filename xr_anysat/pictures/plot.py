@@ -15,6 +15,7 @@ from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require
 
@@ -33,6 +34,7 @@ NAMED_COLOURS = 20
 """Clusters that a qualitative colour map and a legend can tell apart."""
 
 
+@suggests_keywords()
 def plot(
     data: xr.DataArray,
     cube: Cube | None = None,

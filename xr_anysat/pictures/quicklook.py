@@ -13,6 +13,7 @@ from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.true_colour import COLOURS, colour_positions, lower_quartile, stretched
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import label_pixels
 
@@ -23,6 +24,7 @@ __all__ = ["quicklook"]
 Array = npt.NDArray[Any]
 
 
+@suggests_keywords()
 def quicklook(
     cube: Cube,
     *,
@@ -72,7 +74,7 @@ def quicklook(
     used = np.unique(np.linspace(0, dates - 1, count).round().astype(int)).tolist()
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
-    few = known.at_dates(used.tolist()).window(middle, middle)
+    few = known.at_dates(used).window(middle, middle)
     colours = few.values[:, colour_positions(known.spec.sensor)]
     image = _lazy_dark(colours, few.valid, known.spec.nodata)
     data = da.map_blocks(

@@ -12,6 +12,7 @@ from pyproj.exceptions import CRSError
 
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.results.labels import FEATURE_DIM
 
@@ -22,6 +23,7 @@ __all__ = ["similarity"]
 Array = npt.NDArray[Any]
 
 
+@suggests_keywords()
 def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.DataArray:
     """Cosine similarity of every vector of an embedding to one.
 

@@ -14,12 +14,14 @@ from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
 from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
 from xr_anysat.cube.spec import Examination, as_dataarray, declared_missing, examine
+from xr_anysat.embed import embed
 from xr_anysat.errors import AnySatError, CubeError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.formatting import bytes_text
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Options
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.sensors.record import match_bands
 from xr_anysat.sensors.registry import DEFAULT
 
@@ -48,6 +50,7 @@ _MANY_USES = 64
 """Chunks at work that a block of the cube goes into."""
 
 
+@suggests_keywords(embed)
 def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
     """Say what is understood of a cube, and everything that is wrong or doubtful about it.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.cube.metadata_only import metadata_only
+from xr_anysat.embed import embed
 from xr_anysat.errors import Words, warn
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.formatting import (
@@ -27,6 +28,7 @@ from xr_anysat.formatting import (
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
 from xr_anysat.stores.sample import sampled_patches
 
@@ -166,6 +168,7 @@ class Plan:
         return table + html_findings(self.findings)
 
 
+@suggests_keywords(embed)
 def plan(
     cube: Cube,
     mode: str = "grid",

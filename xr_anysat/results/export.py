@@ -12,6 +12,7 @@ from pyproj import CRS
 
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.settings import require
 
 from .raster import check_array, plain_value
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["decode_geometry", "encode_geometry", "to_geodataframe"]
 
 
+@suggests_keywords()
 def to_geodataframe(
     embedding: xr.DataArray, *, column: str = "embedding"
 ) -> "geopandas.GeoDataFrame":

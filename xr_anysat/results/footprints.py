@@ -12,12 +12,14 @@ from xr_anysat.cube.resize import resized
 from xr_anysat.errors import MissingExtraError
 from xr_anysat.job.lay_out import lay_patches
 from xr_anysat.job.options import Options, check_whole
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.settings import require
 
 __all__ = ["tiles"]
 
 
+@suggests_keywords()
 def tiles(
     cube: Cube,
     *,

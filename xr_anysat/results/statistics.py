@@ -16,6 +16,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
 from xr_anysat.job.options import is_number
+from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
 
 from .labels import label_pixels
@@ -23,6 +24,7 @@ from .labels import label_pixels
 __all__ = ["band_stats", "count_valid_dates", "valid_dates"]
 
 
+@suggests_keywords()
 def band_stats(
     cube: Cube,
     *,
@@ -86,6 +88,7 @@ def band_stats(
     )
 
 
+@suggests_keywords()
 def valid_dates(
     cube: Cube,
     *,

@@ -4,10 +4,12 @@ from typing import Any, Literal
 
 from xr_anysat.cube.block_shapes import check_blocks
 from xr_anysat.cube.canonical import Cube
+from xr_anysat.embed import embed
 from xr_anysat.errors import OptionError, StoreError, WeightsError, warn
 from xr_anysat.findings import Finding, SetOption
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Mode, check_choice, check_whole
+from xr_anysat.keywords import suggests_keywords
 
 from .layout import clear, require_free
 from .location import ZarrLocation, open_location
@@ -20,6 +22,7 @@ from .write_regions import write_regions
 __all__ = ["to_zarr"]
 
 
+@suggests_keywords(embed)
 def to_zarr(
     cube: Cube,
     store: Any,
