@@ -99,8 +99,7 @@ SEASONS: Final = {
     Cover.HEDGE: Season(((0.66, 106, 6, 306, 9),), ((0.20, 305, 8, 470, 8),), (), 0.24),
     Cover.WATER: Season(),
     # of the ground that buildings leave free: gardens, verges
-    Cover.BUILT_UP: Season(
-        ((0.22, 85, 9, 312, 14),), ((0.12, 195, 12, 260, 12),), (), 0.48, 0.08),
+    Cover.BUILT_UP: Season(((0.22, 85, 9, 312, 14),), ((0.12, 195, 12, 260, 12),), (), 0.48, 0.08),
     Cover.ROAD: Season(),
     Cover.BARE_SOIL: Season(((0.08, 95, 12, 180, 12),), (), (), 0.02),
 }

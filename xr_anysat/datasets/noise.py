@@ -6,7 +6,7 @@ reason arrays of pixels only go through operations that IEEE 754 rounds exactly 
 ``sqrt`` and comparisons): the last bit of ``exp`` or ``sin`` may depend on an array's length.
 """
 
-import zlib
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -44,19 +44,17 @@ def hash64(start: int | U64, *coordinates: int | NDArray[Any]) -> U64:
         state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9
         state = (state ^ (state >> 27)) * 0x94D049BB133111EB
         state ^= state >> 31
-    hashes: U64 = state
-    return hashes
+    return state
 
 
 def key(seed: int, *parts: int | str) -> int:
     """Fold a seed and any names and integers into one 64 bit key."""
-    numbers = (zlib.crc32(part.encode()) if isinstance(part, str) else part for part in parts)
-    return int(hash64(0, seed, *numbers)[0])
+    return int.from_bytes(blake2b(repr((seed, *parts)).encode(), digest_size=8).digest())
 
 
 def chance(seed: int, *parts: int | str) -> float:
     """Draw one number uniform in [0, 1)."""
-    return float(unit(hash64(key(seed, *parts)))[0])
+    return key(seed, *parts) * 2.0**-64
 
 
 def unit(hashes: U64, turn: int = 0) -> F64:
@@ -69,8 +67,7 @@ def unit(hashes: U64, turn: int = 0) -> F64:
     turn
         Further independent numbers of the same hash: 0, 1, 2, ...
     """
-    bits = (hash64(hashes, turn) if turn else hashes) >> np.uint64(11)
-    return bits * np.float64(2.0**-53)
+    return ((hash64(hashes, turn) if turn else hashes) >> np.uint64(11)) * np.float64(2.0**-53)
 
 
 def normal(hashes: U64) -> F32:

@@ -19,8 +19,7 @@ from .covers import Cover
 from .noise import F32, F64, I64, chance, fractal_noise, hash64, key, normal
 from .world import Surface, survey, wetness
 
-__all__ = ["ANCHOR", "BANDS", "BANDS_20M", "NODATA", "PIXEL", "Pass", "Scene"]
-__all__ += ["calendar", "thin_out"]
+__all__ = ["ANCHOR", "BANDS", "BANDS_20M", "NODATA", "PIXEL", "Scene", "calendar", "thin_out"]
 
 PIXEL: Final = 10  # metres
 NODATA: Final = 0  # of Sentinel-2 L2A products
@@ -97,8 +96,6 @@ ANCHOR: Final = (370_000, 5_250_000)
 # days lie between relative orbits 8 and 51, of the 143 in 10 days; the times are those at which
 # Sentinel-2 passes over France, about 10:30 of local solar time.
 ORBITS: Final = {51: (0, 651), 8: (2, 641)}
-LOST: Final = 0.05  # share of passes without a product; an assumption
-SLANT: Final = 0.21  # metres west for each metre south along a swath's edge, descending passes
 
 
 class Pass(NamedTuple):
@@ -134,12 +131,15 @@ class Pass(NamedTuple):
 
 
 def calendar(seed: int, first: int, last: int) -> tuple[Pass, ...]:
-    """List the passes from a day since 1970-01-01 to another, both included, less the lost ones."""
+    """List the passes from a day since 1970-01-01 to another, both included.
+
+    One in twenty leaves no product: an assumption.
+    """
     return tuple(
         Pass(day, orbit, minute * 60 + int(40 * chance(dice, 2)), _cloud_cover(dice))
         for day in range(first, last + 1)
         for orbit, (phase, minute) in ORBITS.items()
-        if day % 5 == phase and chance(dice := key(seed, "pass", day, orbit), 1) >= LOST
+        if day % 5 == phase and chance(dice := key(seed, "pass", day, orbit), 1) >= 0.05
     )
 
 
@@ -211,16 +211,13 @@ class Scene:
         """
         rows, y = _around(self.row + ys[0], self.row + ys[1])
         cols, x = _around(self.col + xs[0], self.col + xs[1])
-        south, east = (
-            np.float64(PIXEL) * (rows[:, None] + 0.5),
-            np.float64(PIXEL) * (cols[None] + 0.5),
-        )
+        south: Any = (rows[:, None] + 0.5) * PIXEL
+        east: Any = (cols[None, :] + 0.5) * PIXEL
         land = survey(self.seed, south, east, PIXEL)
         labels = np.stack([land.cover[y, x].astype(np.int32), land.parcel[y, x]])
         cube = np.full((times[1] - times[0], len(BANDS), *labels.shape[1:]), NODATA, np.uint16)
         for one, out in zip(self.passes[slice(*times)], cube, strict=True):
-            sky = self._sky(one, south[::2] + PIXEL / 2, east[:, ::2] + PIXEL / 2)
-            seen, haze = map(_repeat, sky)
+            seen, haze = map(_repeat, self._sky(one, south[::2] + 5, east[:, ::2] + 5))
             if not seen[y, x].any():
                 continue
             look = land.view(one.day_of_year, wetness(self.seed, one.day))
@@ -245,7 +242,8 @@ class Scene:
         if self.orbit_edges:
             # Orbit 8 sees what lies east of an edge that wanders 1.3 km to either side of the
             # anchor, orbit 51 what lies west of another 73 km further east.
-            across = east - ANCHOR[0] + SLANT * (south + ANCHOR[1])
+            # Along an edge, descending passes run 0.21 m west for each metre south.
+            across = east - ANCHOR[0] + 0.21 * (south + ANCHOR[1])
             across = across - 2600 * (chance(self.seed, "swath", one.day, one.orbit) - 0.5)
             seen = across > -200 if one.orbit == 8 else across < 73_500
         if self.clouds and seen.any():

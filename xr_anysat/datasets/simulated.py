@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
-from numpy.typing import NDArray
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -27,7 +26,6 @@ __all__ = ["simulated_landscape"]
 
 TILE: Final = 512  # pixels worked out at once where the cube is numpy
 DIMS: Final = ("time", "band", "y", "x")
-Chunks = int | str | tuple[Any, Any] | Mapping[str, Any]
 
 
 def simulated_landscape(
@@ -37,7 +35,7 @@ def simulated_landscape(
     start: Any = "2021-01-01",
     end: Any = "2021-12-31",
     dates: int | None = 24,
-    chunks: Chunks | None = None,
+    chunks: int | str | tuple[Any, Any] | Mapping[str, Any] | None = None,
     clouds: bool = True,
     orbit_edges: bool = True,
     crs: Any = "EPSG:32631",
@@ -124,7 +122,7 @@ def simulated_landscape(
         _refuse(not CRS(crs).projected or set(CRS(crs).units) != {"metre"})
     with _needs("start", start, "a date is"):
         first = _day(start)
-    with _needs("end", end, "a date a week or more after the start, as satellites pass, is"):
+    with _needs("end", end, "a date some days after the start, so that satellites pass, is"):
         passes = calendar(seed, first, _day(end))
         _refuse(not passes)
     with _needs("dates", dates, "an integer of 1 or more, or None for all passes, is"):
@@ -159,7 +157,7 @@ def _lazy(scene: Scene, blocks: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
     return lay(0, np.uint16, blocks), lay(1, np.int32, ((2,), *blocks[2:]))
 
 
-def _part(*, scene: Scene, part: int, block_info: Any = None) -> NDArray[Any]:
+def _part(*, scene: Scene, part: int, block_info: Any = None) -> Any:
     times, *_, ys, xs = block_info[None]["array-location"]
     return scene.block(times if part == 0 else (0, 0), ys, xs)[part]
 
@@ -229,5 +227,4 @@ def _blocks(chunks: Any, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     wanted = {"time": -1, "y": -1, "x": -1, **chunks, "band": -1}
     _refuse(set(wanted) != set(DIMS))
     asked = tuple(wanted[dim] for dim in DIMS)
-    blocks = da.core.normalize_chunks(asked, shape=sizes, dtype=np.dtype(np.uint16))
-    return tuple(tuple(map(int, dim)) for dim in blocks)
+    return da.core.normalize_chunks(asked, shape=sizes, dtype=np.dtype(np.uint16))

@@ -24,7 +24,6 @@ __all__ = ["Land", "Surface", "survey", "wetness"]
 U8 = NDArray[np.uint8]
 
 COMMUNE: Final = 2400.0  # metres between villages, typical of the plains of western Europe
-RIVER: Final = 5200.0  # metres between rivers
 NO_PARCEL: Final = 64  # ids below are covers that are no parcel
 WOODS: Final = (Cover.BROADLEAF_FOREST, Cover.CONIFER_FOREST)
 
@@ -50,7 +49,7 @@ class Surface(NamedTuple):
     brown: F32
     flower: F32
     bright: F32 | int  # factor on the ground's own colour
-    wet: F32  # of the ground, 0 to 1
+    wet: F32 | np.float32  # of the ground, 0 to 1
 
 
 class Land(NamedTuple):
@@ -74,7 +73,7 @@ class Land(NamedTuple):
         Share of the pixel that no building takes, 0 to 1.
     shade : ndarray of float32
         Factor on light: crowns, roofs and their shadows.
-    field : ndarray of int64
+    field : ndarray of intp
         Index into the arrays of fields, which follow.
     stand, catch : ndarray of uint8
         Cover, and whether a catch crop is grown there, 0 or 1.
@@ -91,7 +90,7 @@ class Land(NamedTuple):
     pattern: F32
     free: F32
     shade: F32
-    field: I64
+    field: NDArray[np.intp]
     stand: U8
     catch: U8
     late: F32
@@ -129,9 +128,8 @@ class Land(NamedTuple):
 def _typical(day: int, wet: float) -> Surface:
     """Surface of the typical stand of each cover, dims (cover,)."""
     covers = np.arange(len(Cover) + 1, dtype=np.uint8)
-    damp = np.full(covers.shape, wet, dtype=np.float32)
     green, brown, flower = seasons()[:, 0, day % YEAR].T
-    return Surface(covers, DEFAULT_GROUND, green, brown, flower, 1, damp)
+    return Surface(covers, DEFAULT_GROUND, green, brown, flower, 1, np.float32(wet))
 
 
 def wetness(seed: int, day: int) -> float:
@@ -166,16 +164,15 @@ def survey(seed: int, south: F64, east: F64, pixel: int) -> Land:
     x = east + (50.0 * noise("bend x", 1300.0).astype(np.float64) + 5.0 * noise("x", 330.0))
     rough = noise("rough", 110.0)
     commune, distance, road = _locate(seed, south, east)
-    ids, field_y, field_x, ellipse, edge, edge_cover = _cut_fields(commune, y, x, pixel)
+    ids, field_y, field_x, ellipse, edge, edge_cover = _fields(commune, y, x, pixel)
     house, roof, street = _build(commune, y, x, pixel)
-    big = unit(commune, 6) * unit(commune, 7)
-    village = (unit(commune, 5) < 0.85) & (distance + 45 * rough < 110 + 260 * big)
+    village = (unit(commune, 5) < 0.85) & (distance + 45 * rough < 100 + 150 * unit(commune, 6))
     farm = (unit(ids, 8) < 0.04) & (ellipse + 0.09 * rough < 0.35)
 
-    # Rivers are level lines of a bent plane; ponds fill fields; lakes are hollows.
+    # Rivers are level lines, 5.2 km apart, of a bent plane; ponds fill fields; lakes are hollows.
     plane = south + 620.0 * noise("valley", 4300.0) + 120.0 * noise("meander", 900.0)
     plane += 26.0 * noise("bank", 300.0)
-    river = np.abs(plane / RIVER - np.floor(plane / RIVER) - 0.5) * RIVER - 18
+    river = np.abs(plane - np.floor(plane / 5200) * 5200 - 2600) - 18
     pond = np.where(unit(ids, 9) < 0.010, ellipse + 0.16 * rough, 1)
     lake = noise("lake", 1700.0) + 0.05 * rough
     ids[(river < 14 + 14 * rough) | (pond < 0.86) | (lake > 2.5)] = Cover.BROADLEAF_FOREST
@@ -183,7 +180,6 @@ def survey(seed: int, south: F64, east: F64, pixel: int) -> Land:
     ids[(river < 4 * noise("width", 700.0)) | (pond < 0.7) | (lake > 2.58)] = Cover.WATER
 
     unique, first, field = np.unique(ids, return_index=True, return_inverse=True)
-    field = field.reshape(ids.shape).astype(np.int64)
     field_y, field_x = field_y.ravel()[first][:, None], field_x.ravel()[first][:, None]
     stand, soil = _choose_covers(seed, unique, field_y, field_x)
     inner = stand[field]
@@ -191,8 +187,7 @@ def survey(seed: int, south: F64, east: F64, pixel: int) -> Land:
 
     # What takes most of each pixel besides its own cover.
     paved = np.maximum(_lines_share(road, 9.0, pixel), np.where(village, street, 0))
-    wild = built | (inner == Cover.WATER)
-    wild |= np.isin(inner, WOODS) & (edge_cover == Cover.HEDGE)
+    wild = built | (inner == Cover.WATER) | np.isin(inner, WOODS) & (edge_cover == Cover.HEDGE)
     verge = np.where(wild, np.float32(0), edge)
     overlay = np.where(verge > paved, edge_cover, np.uint8(Cover.ROAD))
     share = np.maximum(verge, paved)
@@ -269,7 +264,7 @@ def _lines_share(distance: F64, width: F64 | float, pixel: int) -> F32:
     return np.clip((stop - np.maximum(start, -width / 2)) / pixel, 0, 1).astype(np.float32)
 
 
-def _cut_fields(commune: U64, y: F64, x: F64, pixel: int) -> tuple[U64, F64, F64, F64, F32, U8]:
+def _fields(commune: U64, y: F64, x: F64, pixel: int) -> tuple[U64, F64, F64, F64, F32, U8]:
     """Cut communes into blocks, strips and fields.
 
     Returns
@@ -339,7 +334,6 @@ def _choose_covers(seed: int, ids: U64, y: F64, x: F64) -> tuple[U8, U8]:
         return smooth_noise(key(seed, name), y, x, wavelength)[:, 0]
 
     commune, distance, _ = _locate(seed, y, x)
-    distance = distance[:, 0]
     # Communes grow their own mix.
     taste = np.stack([0.4 + 1.2 * unit(commune[:, 0], 40 + n) for n in range(len(SHARES))], axis=1)
     chances, dice = np.cumsum(taste * list(SHARES.values()), axis=1).T, hash64(ids, 5)
@@ -347,7 +341,7 @@ def _choose_covers(seed: int, ids: U64, y: F64, x: F64) -> tuple[U8, U8]:
     grown[unit(dice, 2) < np.clip(0.5 * (noise("meadows", 900.0) - 0.6), 0, 0.8)] = Cover.GRASSLAND
     grown[(noise("vines", 1200.0) > 1.5) & (unit(dice, 3) < 0.8)] = Cover.VINEYARD
     woods = noise("woods", 1250.0) + 0.35 * noise("copses", 450.0)
-    woods = woods - 1.5 * np.clip(1 - distance / 700, 0, 1)  # villages stand in clearings
+    woods = woods - 1.5 * np.clip(1 - distance[:, 0] / 700, 0, 1)  # villages stand in clearings
     dark = noise("needles", 1100.0) + 1.2 * (unit(dice, 4) - 0.5) > 0.5
     grown = np.where((woods > 1.05) | (unit(dice, 5) < 0.02), np.array(WOODS)[dark * 1], grown)
     grown = np.where(ids < NO_PARCEL, ids.astype(np.int64), grown)
