@@ -1,7 +1,9 @@
 """The simulated landscape as a cube."""
 
-from collections.abc import Mapping
-from numbers import Integral
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import product
 from typing import Any, Final
 
 import dask.array as da
@@ -10,24 +12,20 @@ import pandas as pd
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
-from numpy.typing import NDArray
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from xr_anysat.errors import OptionError
+from xr_anysat.findings import Finding, SetOption
 
-from .acquisitions import ANCHOR, EPOCH, Pass, calendar, thin_out
-from .covers import BANDS, flag_attrs
-from .geometry import PIXEL
-from .render import NODATA, Scene, land_block, scene_block
+from .covers import Cover
+from .sentinel2 import ANCHOR, BANDS, NODATA, PIXEL, Scene, calendar, thin_out
 
 __all__ = ["simulated_landscape"]
 
 TILE: Final = 512  # pixels worked out at once where the cube is numpy
 DIMS: Final = ("time", "band", "y", "x")
-
-Chunks = int | str | tuple[Any, Any] | Mapping[str, Any]
 
 
 def simulated_landscape(
@@ -37,7 +35,7 @@ def simulated_landscape(
     start: Any = "2021-01-01",
     end: Any = "2021-12-31",
     dates: int | None = 24,
-    chunks: Chunks | None = None,
+    chunks: int | str | tuple[Any, Any] | Mapping[str, Any] | None = None,
     clouds: bool = True,
     orbit_edges: bool = True,
     crs: Any = "EPSG:32631",
@@ -113,203 +111,120 @@ def simulated_landscape(
     >>> dict(cube.sizes), cube.dtype
     ({'time': 4, 'band': 10, 'y': 64, 'x': 64}, dtype('uint16'))
     """
-    rows, cols = _checked_shape(shape)
-    number = _checked_integer("seed", seed, 0, 2**63 - 1)
-    passes = _checked_passes(number, start, end, dates)
-    left, top = _checked_origin(origin)
-    geobox = GeoBox((rows, cols), Affine(PIXEL, 0, left, 0, -PIXEL, top), _checked_crs(crs))
-    scene = Scene(
-        seed=number,
-        row=-top // PIXEL,
-        col=left // PIXEL,
-        passes=passes,
-        clouds=bool(clouds),
-        orbit_edges=bool(orbit_edges),
-    )
-    sizes = (len(passes), len(BANDS), rows, cols)
+    with _needs("shape", shape, "two integers of 1 or more, rows and columns of pixels, are"):
+        rows, cols = (_whole(side, 1) for side in shape)
+    with _needs("seed", seed, "an integer from 0 to 2**63 - 1 is"):
+        seed = _whole(seed, 0)
+    with _needs("origin", origin, "left and top edge, two multiples of 10 metres, are"):
+        left, top = (PIXEL * _whole(edge / PIXEL) for edge in origin)
+    with _needs("crs", crs, 'a projected CRS in metres, such as "EPSG:32631", is'):
+        geobox = GeoBox((rows, cols), Affine(PIXEL, 0, left, 0, -PIXEL, top), CRS(crs))
+        _refuse(not CRS(crs).projected or set(CRS(crs).units) != {"metre"})
+    with _needs("start", start, "a date is"):
+        first = _day(start)
+    with _needs("end", end, "a date some days after the start, so that satellites pass, is"):
+        passes = calendar(seed, first, _day(end))
+        _refuse(not passes)
+    with _needs("dates", dates, "an integer of 1 or more, or None for all passes, is"):
+        passes = passes if dates is None else thin_out(passes, _whole(dates, 1))
+    scene = Scene(seed, -top // PIXEL, left // PIXEL, passes, bool(clouds), bool(orbit_edges))
+    sizes = (len(scene.passes), len(BANDS), rows, cols)
     if chunks is None:
-        cube, land = _eager(scene, sizes)
-    else:
-        cube, land = _lazy(scene, sizes, chunks)
-    return _label(scene, cube, land, geobox)
+        return _label(scene, *_eager(scene, sizes), geobox)
+    with _needs("chunks", chunks, "one such as 512 or {'time': 8, 'y': 512, 'x': 512} is"):
+        blocks = _blocks(chunks, sizes)
+    return _label(scene, *_lazy(scene, blocks), geobox)
 
 
 def _eager(scene: Scene, sizes: tuple[int, ...]) -> tuple[Any, Any]:
     """Cube and land as numpy, tile by tile so that memory stays near the result's."""
-    cube = np.empty(sizes, dtype=np.uint16)
-    land = np.empty((2, *sizes[2:]), dtype=np.int32)
-    for top in range(0, sizes[2], TILE):
-        for left in range(0, sizes[3], TILE):
-            ys = (top, min(top + TILE, sizes[2]))
-            xs = (left, min(left + TILE, sizes[3]))
-            cube[..., slice(*ys), slice(*xs)] = scene_block(scene, (0, sizes[0]), ys, xs)
-            land[..., slice(*ys), slice(*xs)] = land_block(scene, ys, xs)
+    cube, land = np.empty(sizes, dtype=np.uint16), np.empty((2, *sizes[2:]), dtype=np.int32)
+    for top, left in product(range(0, sizes[2], TILE), range(0, sizes[3], TILE)):
+        ys, xs = (top, min(top + TILE, sizes[2])), (left, min(left + TILE, sizes[3]))
+        view = np.s_[..., slice(*ys), slice(*xs)]
+        cube[view], land[view] = scene.block((0, sizes[0]), ys, xs)
     return cube, land
 
 
-def _lazy(scene: Scene, sizes: tuple[int, ...], chunks: Chunks) -> tuple[Any, Any]:
+def _lazy(scene: Scene, blocks: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
     """Cube and land as dask arrays, under names that only the arguments decide."""
-    blocks = _checked_chunks(chunks, sizes)
-    token = tokenize(scene, blocks)
-    cube = da.map_blocks(
-        _cube_of_block,
-        scene=scene,
-        chunks=blocks,
-        dtype=np.uint16,
-        meta=np.empty((0, 0, 0, 0), dtype=np.uint16),
-        name=f"simulated-landscape-{token}",
-    )
-    land = da.map_blocks(
-        _land_of_block,
-        scene=scene,
-        chunks=((2,), *blocks[2:]),
-        dtype=np.int32,
-        meta=np.empty((0, 0, 0), dtype=np.int32),
-        name=f"simulated-land-{token}",
-    )
-    return cube, land
+
+    def lay(part: int, dtype: Any, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
+        name = f"simulated-{('landscape', 'land')[part]}-{tokenize(scene, blocks)}"
+        kept = {"scene": scene, "part": part, "chunks": chunks, "dtype": dtype, "name": name}
+        return da.map_blocks(_part, meta=np.empty((0,) * len(chunks), dtype=dtype), **kept)
+
+    return lay(0, np.uint16, blocks), lay(1, np.int32, ((2,), *blocks[2:]))
 
 
-def _cube_of_block(*, scene: Scene, block_info: Any = None) -> NDArray[np.uint16]:
-    times, _, ys, xs = block_info[None]["array-location"]
-    return scene_block(scene, times, ys, xs)
-
-
-def _land_of_block(*, scene: Scene, block_info: Any = None) -> NDArray[np.int32]:
-    _, ys, xs = block_info[None]["array-location"]
-    return land_block(scene, ys, xs)
+def _part(*, scene: Scene, part: int, block_info: Any = None) -> Any:
+    times, *_, ys, xs = block_info[None]["array-location"]
+    return scene.block(times if part == 0 else (0, 0), ys, xs)[part]
 
 
 def _label(scene: Scene, cube: Any, land: Any, geobox: GeoBox) -> xr.DataArray:
     """Put coordinates, CRS and attributes on the arrays."""
-    spatial = xr_coords(geobox, always_yx=True)
-    times = np.array([one.time for one in scene.passes], dtype="datetime64[ns]")
-    covers = np.array([100 * one.cover for one in scene.passes], dtype=np.float32)
-    orbits = np.array([one.orbit for one in scene.passes], dtype=np.int16)
-    parcel_attrs = {"long_name": "id of the field or wood of the simulated landscape, 0 for none"}
-    cloud_attrs = {"long_name": "expected cloud cover of the simulated pass", "units": "percent"}
-    out = xr.DataArray(
-        cube,
-        dims=DIMS,
-        coords={
-            "time": ("time", times, {"long_name": "time of the simulated pass, UTC"}),
-            # text of any length, which Zarr 3 has a specification for
-            "band": ("band", np.array(BANDS, dtype=object)),
-            **spatial,
-            "cloud_cover": ("time", covers, cloud_attrs),
-            "relative_orbit": ("time", orbits),
-            "land_cover": (("y", "x"), land[0].astype(np.uint8), flag_attrs()),
-            "parcel": (("y", "x"), land[1], parcel_attrs),
-        },
-        name="s2",
-        attrs={
-            "title": "Simulated Sentinel-2 L2A landscape (not an observation)",
-            "long_name": "simulated surface reflectance x 10000",
-            "source": f"simulated by xr_anysat.datasets.simulated_landscape, seed {scene.seed}",
-            "nodata": NODATA,
-            "units": "1e-4",
-        },
+    cover = np.array([100 * one.cover for one in scene.passes], dtype=np.float32)
+    clouds = {"long_name": "expected cloud cover of the simulated pass", "units": "percent"}
+    fields = {"long_name": "id of the field or wood of the simulated landscape, 0 for none"}
+    flags = {
+        "long_name": "true land cover of the simulated landscape",
+        "flag_values": np.array(list(Cover), dtype=np.uint8),
+        "flag_meanings": " ".join(cover.name.lower() for cover in Cover),
+    }
+    out = xr.DataArray(cube, dims=DIMS, coords=xr_coords(geobox, always_yx=True), name="s2")
+    out = out.assign_coords(
+        time=("time", np.array([one.time for one in scene.passes])),
+        # text of any length, which Zarr 3 has a specification for
+        band=("band", np.array(BANDS, dtype=object)),
+        cloud_cover=("time", cover, clouds),
+        relative_orbit=("time", np.array([one.orbit for one in scene.passes], dtype=np.int16)),
+        land_cover=(("y", "x"), land[0].astype(np.uint8), flags),
+        parcel=(("y", "x"), land[1], fields),
     )
-    out.encoding["grid_mapping"] = "spatial_ref"
-    for name in ("land_cover", "parcel"):
-        out.coords[name].encoding["grid_mapping"] = "spatial_ref"
+    out.attrs = {
+        "title": "Simulated Sentinel-2 L2A landscape (not an observation)",
+        "long_name": "simulated surface reflectance x 10000",
+        "source": f"simulated by xr_anysat.datasets.simulated_landscape, seed {scene.seed}",
+        "nodata": NODATA,
+        "units": "1e-4",
+    }
+    for labelled in (out, out.land_cover, out.parcel):
+        labelled.encoding["grid_mapping"] = "spatial_ref"
     return out
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+@contextmanager
+def _needs(name: str, value: Any, need: str) -> Iterator[None]:
+    """Say what an argument has to be, where reading it fails."""
+    try:
+        yield
+    except Exception as error:  # pandas, pyproj and dask raise many kinds for nonsense
+        given = SetOption(name, value)
+        text = "{given}: {need} needed"
+        raise OptionError(Finding("landscape.option", text, given=given, need=need)) from error
 
 
-def _checked_integer(name: str, value: Any, low: int, high: int) -> int:
-    if not _is_integer(value) or not low <= value <= high:
-        raise OptionError(f"{name}={value!r}: an integer from {low} to {high} is needed")
+def _refuse(wrong: bool) -> None:
+    if wrong:
+        raise ValueError
+
+
+def _whole(value: Any, least: float = -math.inf) -> int:
+    _refuse(isinstance(value, bool) or value != int(value) or not least <= value < 2**63)
     return int(value)
 
 
-def _checked_shape(shape: Any) -> tuple[int, int]:
-    try:
-        rows, cols = shape
-    except (TypeError, ValueError):
-        rows, cols = None, None
-    if not (_is_integer(rows) and _is_integer(cols)) or rows < 1 or cols < 1:
-        raise OptionError(
-            f"shape={shape!r}: two integers of 1 or more are needed, rows and columns of pixels, "
-            "e.g. shape=(256, 256)"
-        )
-    return int(rows), int(cols)
+def _day(value: Any) -> int:
+    """Days since 1970-01-01."""
+    return int((pd.Timestamp(value).tz_localize(None).normalize() - pd.Timestamp(0)).days)
 
 
-def _checked_origin(origin: Any) -> tuple[int, int]:
-    try:
-        left, top = origin
-        whole = left % PIXEL == 0 and top % PIXEL == 0
-    except (TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise OptionError(
-            f"origin={origin!r}: left and top edge are needed, two multiples of {PIXEL} metres, "
-            f"e.g. origin={ANCHOR}"
-        )
-    return int(left), int(top)
-
-
-def _checked_crs(crs: Any) -> CRS:
-    try:
-        found = CRS(crs)
-    except Exception as error:
-        # pyproj and odc-geo raise many kinds for nonsense
-        raise OptionError(f"crs={crs!r} is not a CRS: {error}") from error
-    if not found.projected or set(found.units) != {"metre"}:
-        raise OptionError(
-            f"crs={crs!r}: a projected CRS in metres is needed, e.g. crs='EPSG:32631'"
-        )
-    return found
-
-
-def _checked_day(name: str, value: Any) -> int:
-    try:
-        moment = pd.Timestamp(value)
-        if pd.isna(moment):
-            raise ValueError("not a time")
-        day = int((moment.to_datetime64().astype("datetime64[D]") - EPOCH).astype(int))
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{name}={value!r} is not a date: {error}") from error
-    return day
-
-
-def _checked_passes(seed: int, start: Any, end: Any, dates: Any) -> tuple[Pass, ...]:
-    first, last = _checked_day("start", start), _checked_day("end", end)
-    if last < first:
-        raise OptionError(f"end={end!r} lies before start={start!r}")
-    if dates is not None and (not _is_integer(dates) or dates < 1):
-        raise OptionError(
-            f"dates={dates!r}: an integer of 1 or more is needed, or None for all passes"
-        )
-    passes = calendar(seed, first, last)
-    if not passes:
-        raise OptionError(
-            f"no pass from start={start!r} to end={end!r}: the simulated satellites pass every 2 "
-            "to 3 days and some passes are lost; take a week or more"
-        )
-    return passes if dates is None else thin_out(passes, int(dates))
-
-
-def _checked_chunks(chunks: Any, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    if isinstance(chunks, Mapping):
-        wanted = {"time": -1, "y": -1, "x": -1, **chunks}
-    elif isinstance(chunks, tuple) and len(chunks) == 2:
-        wanted = {"time": -1, "y": chunks[0], "x": chunks[1]}
-    else:
-        wanted = {"time": -1, "y": chunks, "x": chunks}
-    wanted["band"] = -1
-    try:
-        if set(wanted) != set(DIMS):
-            raise ValueError(f"no dim named {sorted(set(wanted) - set(DIMS))}")
-        asked = tuple(wanted[dim] for dim in DIMS)
-        blocks = da.core.normalize_chunks(asked, shape=sizes, dtype=np.dtype(np.uint16))
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"chunks={chunks!r} does not fit sizes {dict(zip(DIMS, sizes, strict=True))}: {error}; "
-            "e.g. chunks=512 or chunks={'time': 8, 'y': 512, 'x': 512}"
-        ) from error
-    return tuple(tuple(int(size) for size in dim) for dim in blocks)
+def _blocks(chunks: Any, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Sizes of the chunks of each dim."""
+    if not isinstance(chunks, Mapping):
+        chunks = dict(zip("yx", chunks if isinstance(chunks, tuple) else [chunks] * 2, strict=True))
+    wanted = {"time": -1, "y": -1, "x": -1, **chunks, "band": -1}
+    _refuse(set(wanted) != set(DIMS))
+    asked = tuple(wanted[dim] for dim in DIMS)
+    return da.core.normalize_chunks(asked, shape=sizes, dtype=np.dtype(np.uint16))
