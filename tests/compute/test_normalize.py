@@ -16,17 +16,22 @@ from xr_anysat.compute.normalize import (
     merge_moments,
     moments_to_stats,
     normalize,
-    validity_mask,
 )
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import AnySatError, ScaleError
 from xr_anysat.sensors.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
 
 NONE = Normalization(kind="none", name="none")
-REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True)
+REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True, scale=10_000)
 BY_TILE = Normalization(kind="tile_zscore", name="tile_zscore")
 ZSCORE = Normalization(kind="stats", name="zscore")
 TREESATAI = Normalization(
-    kind="stats", name="treesatai", mean=TREESATAI_MEAN, std=TREESATAI_STD, fixed=True
+    kind="stats",
+    name="treesatai",
+    mean=TREESATAI_MEAN,
+    std=TREESATAI_STD,
+    fixed=True,
+    scale=10_000,
 )
 
 
@@ -301,7 +306,7 @@ def test_the_input_is_left_alone(how):
 
 def fixed(mean, name="band_stats"):
     numbers = {"mean": (mean,) * 10, "std": (mean / 3,) * 10}
-    return Normalization(kind="stats", name=name, fixed=True, **numbers)
+    return Normalization(kind="stats", name=name, fixed=True, scale=10_000, **numbers)
 
 
 @pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE, fixed(2500.0)])
@@ -328,7 +333,7 @@ def test_dn_where_reflectance_is_meant():
 def test_scale_of_statistics_that_come_with_the_block():
     values = block(dtype="float32", level=0.3, spread=0.1)
     stats = np.array([TREESATAI_MEAN, TREESATAI_STD])
-    how = Normalization(kind="stats", name="band_stats", fixed=True)
+    how = Normalization(kind="stats", name="band_stats", fixed=True, scale=10_000)
     with pytest.raises(ScaleError, match="far below"):
         check_scale(values, everywhere(values), how, stats)
     own = Normalization(kind="stats", name="zscore")

@@ -6,9 +6,11 @@ import xarray as xr
 from support.cubes import TINY
 
 from xr_anysat import OptionError
+from xr_anysat.cube.canonical import understand
 from xr_anysat.datasets import simulated_landscape
-from xr_anysat.job.build import understand_cube
-from xr_anysat.learn.probe import _raw, draw_samples, probe, score
+from xr_anysat.learn.probe import band_features, probe
+from xr_anysat.learn.samples import draw_samples
+from xr_anysat.learn.scores import score
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def cube():
 
 
 def drawn(cube, labels=None, **options):
-    return draw_samples(*understand_cube(cube), labels, **options)
+    return draw_samples(understand(cube), labels, **options)
 
 
 def test_samples_are_labelled_valid_and_evenly_from_the_classes(cube):
@@ -44,7 +46,7 @@ def test_pixels_without_a_label_or_a_date_are_not_drawn(cube):
     labels.attrs = {"_FillValue": 250.0}
     mask = xr.ones_like(cube.isel(band=0, drop=True), dtype=bool)
     mask[:, 40:] = False
-    samples = draw_samples(*understand_cube(cube), labels, mask, block=8)
+    samples = draw_samples(understand(cube, mask=mask), labels, block=8)
     assert samples.columns.min() >= 30
     assert samples.rows.min() >= 8
     assert samples.rows.max() < 40
@@ -114,10 +116,10 @@ def test_a_turned_cube_without_some_dates_scores_the_same(cube):
     samples = drawn(cube, pixels=200)
     turned = cube.isel(y=slice(None, None, -1))
     flipped = type(samples)(**{**vars(samples), "rows": cube.sizes["y"] - 1 - samples.rows})
-    arguments = (*understand_cube(cube), samples, mask)
-    expected = _raw(*arguments)
+    expected = band_features(understand(cube, mask=mask), samples)
     for other in (turned, turned.chunk(x=25, y=30)):
-        found = _raw(*understand_cube(other), flipped, mask.isel(y=slice(None, None, -1)))
+        known = understand(other, mask=mask.isel(y=slice(None, None, -1)))
+        found = band_features(known, flipped)
         for name, values in expected.items():
             np.testing.assert_allclose(found[name], values)
     by_hand = cube.values[:, :, samples.rows, samples.columns].astype(float)

@@ -13,7 +13,8 @@ from support.cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube, punc
 
 from xr_anysat import OptionError
 from xr_anysat.layout import chunks as chunking
-from xr_anysat.results.pooling import find_shares, pool_geometries, pool_map
+from xr_anysat.layout.shares import find_shares
+from xr_anysat.results.pooling import pool_geometries, pool_map
 
 FINE = 80
 """Cells of the rasterisation per cell of the map, along each axis."""

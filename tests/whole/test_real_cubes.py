@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.cubes import LABELS, TINY, WIDTH, assert_same, by_hand, forward
+from support.helpers import BANDS
 
 from xr_anysat import CubeError, ScaleError
 from xr_anysat.compute.normalize import check_scale
-from xr_anysat.job.options import fixed_normalization, stats_normalization
+from xr_anysat.job.normalization import find_normalization
+from xr_anysat.sensors.registry import DEFAULT
 
 DATA = Path(os.environ.get("XR_ANYSAT_TEST_DATA", ""))
 
@@ -120,10 +122,18 @@ def test_no_place_or_date_looks_like_another_scale(name):
     cube = load(name).astype("float32")
     values = cube.sel(band=[label for label in LABELS if label in cube.band]).values
     valid = np.isfinite(values).all(axis=1)
-    ours = [fixed_normalization("treesatai"), fixed_normalization("reflectance")]
-    for mean in (1100.0, 4000.0):
-        ours.append(stats_normalization("band_stats", [mean] * 10, [mean] * 10, fixed=True))
-    small = stats_normalization("band_stats", [0.11] * 10, [0.1] * 10, fixed=True)
+
+
+    def known(normalize):
+        return find_normalization(normalize, DEFAULT, overlapping=True)[0]
+
+    def stats(mean):
+        return known(
+            xr.Dataset({name: ("band", [mean] * 10) for name in ("mean", "std")}, {"band": list(BANDS)})
+        )
+
+    ours = [known("treesatai"), known("reflectance"), stats(1100.0), stats(4000.0)]
+    small = stats(0.11)
     rows, columns = (range(0, size, 16) for size in values.shape[2:])
     for date, row, column in product(range(0, len(values), 3), rows, columns):
         place = slice(date, date + 1), slice(row, row + 16), slice(column, column + 16)
