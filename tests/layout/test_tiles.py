@@ -15,9 +15,7 @@ from xr_anysat.layout.tiles import ChunkedAxis, blend_weights
 @st.composite
 def axes(draw):
     tile = draw(st.integers(1, 8))
-    return PatchAxis(
-        patches=draw(st.integers(1, 60)), tile=tile, stride=draw(st.integers(1, tile))
-    )
+    return PatchAxis(patches=draw(st.integers(1, 60)), tile=tile, stride=draw(st.integers(1, tile)))
 
 
 @st.composite
