@@ -13,8 +13,10 @@ import torch
 
 from xr_anysat import Model
 from xr_anysat.compute.engine import engine_of
-from xr_anysat.compute.normalize import Normalization, band_moments, normalize, valid_dates
+from xr_anysat.compute.normalize import band_moments, normalize
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.datasets import simulated_landscape
+from xr_anysat.job.normalization import Normalization
 from xr_anysat.report import cost
 
 DATES = 8
@@ -83,7 +85,7 @@ def test_before_the_network(benchmark, size):
     how = Normalization(kind="stats", name="", mean=(5000.0,) * 10, std=(2000.0,) * 10)
 
     def run():
-        valid = valid_dates(values, None, (0,))
+        valid = validity_mask(values, None, (0,))
         band_moments(values, valid)
         return normalize(values, valid, how)
 

@@ -3,7 +3,7 @@
     python benchmarks/roofline.py [--cases abcdef] [--pixels 192] [--dates 8]
         [--size base] [--rounds 3] [--loop-rounds 3] [--device cpu] [--precision float32]
 
-The limit is the time of the multiply-adds that the embedding needs at the least (`plans.cost`,
+The limit is the time of the multiply-adds that the embedding needs at the least (`report.cost`,
 counted from the cube's valid pixel-dates, patches and tiles), at the rate that this machine, in
 this run, gives on a matrix product of each shape that occurs. Beside `embed(...)`, end to end from
 a cube in memory, a plain loop over tiles of the same network: eager, one tile at a time. Limit,
@@ -31,11 +31,11 @@ import xr_anysat
 from xr_anysat.compute.engine import resolved_device, resolved_precision
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.job.model import Model
-from xr_anysat.layout.tiles import Axis
+from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.report import cost
 
 if __package__:
-    from xr_anysat.tile_loop import tile_loop
+    from .tile_loop import tile_loop
 else:
     from tile_loop import tile_loop
 
@@ -57,7 +57,8 @@ def find_products(config, valid, mode="grid", overlap=0.5, patch_size=40, tile_s
     patch = round(patch_size / 10)
     stride = round(tile_size // patch * (1 - overlap))
     axes = [
-        Axis(pixels=n, patch=patch, tile=tile_size // patch, stride=stride) for n in valid.shape[1:]
+        PatchAxis(patches=-(-n // patch), tile=tile_size // patch, stride=stride)
+        for n in valid.shape[1:]
     ]
     seen = valid.any(axis=0)
     pad = [(0, -n % patch) for n in seen.shape]

@@ -10,31 +10,28 @@ import numpy as np
 import torch
 
 from xr_anysat.compute.engine import engine_of
-from xr_anysat.compute.normalize import (
-    Normalization,
-    band_moments,
-    moments_to_stats,
-    normalize,
-    valid_dates,
-)
-from xr_anysat.job.build import understand_cube
-from xr_anysat.layout.tiles import Axis, blend_weights
+from xr_anysat.compute.normalize import band_moments, moments_to_stats, normalize
+from xr_anysat.cube.canonical import understand
+from xr_anysat.cube.values import validity_mask
+from xr_anysat.job.normalization import Normalization
+from xr_anysat.layout.patches import PatchAxis
+from xr_anysat.layout.tiles import blend_weights
 
 OUTPUTS = {"grid": "dense", "patch": "patch", "tile": "tile"}
 
 
 def tile_loop(cube, model, mode="grid", overlap=0.5, patch_size=40, tile_size=64):
     """Embed a cube in memory with GSD 10 m, z-scored: (feature, y, x)."""
-    array, spec = understand_cube(cube)
+    canonical = understand(cube)
+    spec, values = canonical.spec, canonical.values.compute()
     patch = round(patch_size / 10)
     tile = tile_size // patch
-    values = array.values
-    valid = valid_dates(values, None, spec.nodata)
+    valid = validity_mask(values, None, spec.nodata)
     mean, std = moments_to_stats(band_moments(values, valid))
     how = Normalization(kind="stats", name="zscore", mean=tuple(mean), std=tuple(std))
     ready = torch.from_numpy(normalize(values, valid, how))
     stride = round(tile * (1 - overlap))
-    axes = [Axis(pixels=n, patch=patch, tile=tile, stride=stride) for n in spec.shape]
+    axes = [PatchAxis(patches=-(-n // patch), tile=tile, stride=stride) for n in spec.shape]
     width = model.config.width
     cells = {
         "grid": spec.shape,

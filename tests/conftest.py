@@ -7,9 +7,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Time limits of a single example fail on a busy machine, and say nothing about the code.
-settings.register_profile(
-    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+common = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    "print_blob": True,
+}
+settings.register_profile("default", max_examples=40, **common)
+settings.register_profile("thorough", max_examples=400, **common)  # --hypothesis-profile=thorough
 settings.load_profile("default")
 
 

@@ -107,19 +107,20 @@ def test_lanes_do_not_change_numbers(monkeypatch):
         np.testing.assert_array_equal(got.sub, expected.sub)
 
 
-def threads_in(environment, code="print(_threads())"):
-    """What a fresh process counts."""
-    clean = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | environment
-    script = f"import torch\nfrom xr_anysat.compute.engine import _threads\n{code}"
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
-
-
 def test_threads_of_a_process():
-    assert threads_in({"OMP_NUM_THREADS": "1"}) == 1
-    assert threads_in({}, "torch.set_num_threads(5); print(_threads())") == 5
+    """What a fresh process counts: what its environment says, until torch is told otherwise."""
+    code = """
+import torch
+from xr_anysat.compute.engine import _threads
+print(_threads())
+torch.set_num_threads(5)
+print(_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "5"]
 
 
 def test_one_of_many_processes_takes_one_thread(monkeypatch):

@@ -7,26 +7,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.findings import finds
 
 from xr_anysat.compute.normalize import (
-    Normalization,
     band_moments,
     check_scale,
     composite,
     merge_moments,
     moments_to_stats,
     normalize,
-    validity_mask,
 )
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import AnySatError, ScaleError
+from xr_anysat.findings import Call, SetOption, in_python
+from xr_anysat.job.normalization import Normalization
 from xr_anysat.sensors.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
 
 NONE = Normalization(kind="none", name="none")
-REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True)
+REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True, scale=10_000)
 BY_TILE = Normalization(kind="tile_zscore", name="tile_zscore")
 ZSCORE = Normalization(kind="stats", name="zscore")
 TREESATAI = Normalization(
-    kind="stats", name="treesatai", mean=TREESATAI_MEAN, std=TREESATAI_STD, fixed=True
+    kind="stats",
+    name="treesatai",
+    mean=TREESATAI_MEAN,
+    std=TREESATAI_STD,
+    fixed=True,
+    scale=10_000,
 )
 
 
@@ -299,38 +306,44 @@ def test_the_input_is_left_alone(how):
 # -- scale -------------------------------------------------------------------------------------
 
 
+def scale_fault(values, how, stats=None):
+    """What is said of values on another scale."""
+    with finds("values.scale", ScaleError) as caught:
+        check_scale(values, everywhere(values), how, stats)
+    (finding,) = caught.value.findings
+    return finding
+
+
 def fixed(mean, name="band_stats"):
     numbers = {"mean": (mean,) * 10, "std": (mean / 3,) * 10}
-    return Normalization(kind="stats", name=name, fixed=True, **numbers)
+    return Normalization(kind="stats", name=name, fixed=True, scale=10_000, **numbers)
 
 
 @pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE, fixed(2500.0)])
 def test_reflectance_where_dn_are_meant(how):
     values = block(dtype="float32", level=0.3, spread=0.1)
-    with pytest.raises(ScaleError, match="far below") as caught:
-        check_scale(values, everywhere(values), how)
-    message = str(caught.value)
-    assert f"normalize='{how.name}'" in message
-    assert "reflectance (0..1) where DN are meant" in message
-    assert "cube * 10000" in message
-    assert 'normalize="zscore" or cube.anysat.band_stats()' in message
-    assert isinstance(caught.value, AnySatError)
+    finding = scale_fault(values, how)
+    assert finding.data["where"] == "far below"
+    assert finding.data["option"] == SetOption("normalize", how.name)
+    assert finding.data["guess"].startswith("reflectance")
+    ways = list(map(in_python, finding.remedies))
+    assert ways == ["cube * 10000", 'normalize="zscore"', "cube.anysat.band_stats()"]
+    assert issubclass(ScaleError, AnySatError)
 
 
 def test_dn_where_reflectance_is_meant():
     values = block()
-    with pytest.raises(ScaleError, match="far above") as caught:
-        check_scale(values, everywhere(values), fixed(0.25))
-    assert "DN where reflectance (0..1) is meant" in str(caught.value)
-    assert "cube / 10000" in str(caught.value)
+    finding = scale_fault(values, fixed(0.25))
+    assert finding.data["where"] == "far above"
+    assert finding.data["guess"].startswith("DN")
+    assert finding.remedies[0] == Call("cube / 10000")
 
 
 def test_scale_of_statistics_that_come_with_the_block():
     values = block(dtype="float32", level=0.3, spread=0.1)
     stats = np.array([TREESATAI_MEAN, TREESATAI_STD])
-    how = Normalization(kind="stats", name="band_stats", fixed=True)
-    with pytest.raises(ScaleError, match="far below"):
-        check_scale(values, everywhere(values), how, stats)
+    how = Normalization(kind="stats", name="band_stats", fixed=True, scale=10_000)
+    assert scale_fault(values, how, stats).data["where"] == "far below"
     own = Normalization(kind="stats", name="zscore")
     check_scale(values, everywhere(values), own, stats)  # of the cube itself: never another scale
 
@@ -346,16 +359,14 @@ def test_dark_and_bright_scenes_are_no_other_scale(how, level):
 @pytest.mark.parametrize("how", [TREESATAI, REFLECTANCE, fixed(1100.0), fixed(4000.0)])
 def test_dark_and_bright_reflectances_are_found(how, level):
     values = block(dtype="float32", level=level, spread=level / 8)
-    with pytest.raises(ScaleError, match="far below"):
-        check_scale(values, everywhere(values), how)
+    assert scale_fault(values, how).data["where"] == "far below"
 
 
 @pytest.mark.parametrize("level", [150, 1000, 15_000])
 @pytest.mark.parametrize("mean", [0.11, 0.4])
 def test_dark_and_bright_dn_are_found(mean, level):
     values = block(level=level, spread=level / 8)
-    with pytest.raises(ScaleError, match="far above"):
-        check_scale(values, everywhere(values), fixed(mean))
+    assert scale_fault(values, fixed(mean)).data["where"] == "far above"
     check_scale(values / 10_000, everywhere(values), fixed(mean))
 
 
@@ -368,10 +379,8 @@ def test_zeros_do_not_speak_for_the_scale(rows):
     dn[:, :, :rows] = 3000
     reflectance[:, :, :rows] = 0.3
     check_scale(dn, everywhere(dn), TREESATAI)
-    with pytest.raises(ScaleError, match="far below"):
-        check_scale(reflectance, everywhere(dn), TREESATAI)
-    with pytest.raises(ScaleError, match="far above"):
-        check_scale(dn, everywhere(dn), fixed(0.2))
+    assert scale_fault(reflectance, TREESATAI).data["where"] == "far below"
+    assert scale_fault(dn, fixed(0.2)).data["where"] == "far above"
 
 
 def test_missing_values_do_not_speak_for_the_scale():
@@ -383,15 +392,13 @@ def test_missing_values_do_not_speak_for_the_scale():
     valid = some(0.7)
     dn[~np.broadcast_to(valid[:, None], dn.shape)] = 1e-3
     check_scale(dn, valid, TREESATAI)
-    with pytest.raises(ScaleError):
-        check_scale(dn, everywhere(dn), fixed(1e6))
+    assert scale_fault(dn, fixed(1e6)).data["where"] == "far below"
 
 
 def test_a_large_block_is_judged_by_a_sample_of_all_of_it():
     values = np.full((1, 10, 1200, 1200), 3, dtype="uint16")
     check_scale(values[..., :600], everywhere(values)[..., :600] & False, TREESATAI)
-    with pytest.raises(ScaleError, match="far below"):
-        check_scale(values, everywhere(values), TREESATAI)
+    assert scale_fault(values, TREESATAI).data["where"] == "far below"
     values[..., ::2] = 3000  # stripes are no reason to miss one half of them
     values[..., ::2, :] = 3000
     check_scale(values, everywhere(values), TREESATAI)

@@ -1,6 +1,5 @@
 """Patches, tiles and chunks: nothing left out, nothing twice, whatever the chunks."""
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -8,26 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.layout.tiles import Axis, ChunkedAxis, blend_weights, recut
+from xr_anysat.layout.chunks import recut
+from xr_anysat.layout.patches import PatchAxis
+from xr_anysat.layout.tiles import ChunkedAxis, blend_weights
 
 
 @st.composite
 def axes(draw):
     tile = draw(st.integers(1, 8))
-    return Axis(
-        pixels=draw(st.integers(1, 120)),
-        patch=draw(st.integers(1, 7)),
-        tile=tile,
-        stride=draw(st.integers(1, tile)),
-    )
+    return PatchAxis(patches=draw(st.integers(1, 60)), tile=tile, stride=draw(st.integers(1, tile)))
 
 
 @st.composite
 def chunked_axes(draw):
     axis = draw(axes())
-    inner = [n * axis.patch for n in range(1, axis.patches)]
+    inner = range(1, axis.patches)
     cuts = sorted(draw(st.sets(st.sampled_from(inner)))) if inner else []
-    edges = [0, *cuts, axis.pixels]
+    edges = [0, *cuts, axis.patches]
     return ChunkedAxis(axis=axis, chunks=tuple(b - a for a, b in pairwise(edges)))
 
 
@@ -41,11 +37,6 @@ def times_seen(axis):
 
 
 # -- an axis -----------------------------------------------------------------------------------
-
-
-@given(axes())
-def test_patches_cover_the_axis(axis):
-    assert (axis.patches - 1) * axis.patch < axis.pixels <= axis.patches * axis.patch
 
 
 @given(axes())
@@ -74,17 +65,17 @@ def test_only_overlapping_tiles_share_patches(axis):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "ranges"),
+    ("patches", "ranges"),
     [
-        (64, [(0, 16)]),
-        (65, [(0, 16), (8, 17)]),
-        (96, [(0, 16), (8, 24)]),
-        (100, [(0, 16), (8, 24), (16, 25)]),
-        (3, [(0, 1)]),
+        (16, [(0, 16)]),
+        (17, [(0, 16), (8, 17)]),
+        (24, [(0, 16), (8, 24)]),
+        (25, [(0, 16), (8, 24), (16, 25)]),
+        (1, [(0, 1)]),
     ],
 )
-def test_default_tiles_of_64_pixels(pixels, ranges):
-    axis = Axis(pixels=pixels, patch=4, tile=16, stride=8)
+def test_default_tiles_of_16_patches(patches, ranges):
+    axis = PatchAxis(patches=patches, tile=16, stride=8)
     assert [axis.tile_range(tile) for tile in range(axis.tiles)] == ranges
 
 
@@ -102,12 +93,13 @@ def test_every_tile_belongs_to_the_chunk_it_begins_in_and_to_no_other(chunked):
 
 @given(chunked_axes())
 def test_patches_of_chunks_add_up(chunked):
-    assert sum(chunked.patch_chunks) == chunked.axis.patches
-    assert chunked.patch_edges[-1] == chunked.axis.patches
+    assert chunked.edges[0] == 0
+    assert chunked.edges[-1] == chunked.axis.patches
     for index, size in enumerate(chunked.chunks):
         start, stop = chunked.patch_range(index)
-        assert stop - start == chunked.patch_chunks[index] == math.ceil(size / chunked.axis.patch)
-        assert start * chunked.axis.patch == sum(chunked.chunks[:index])
+        assert stop - start == size
+        assert start == sum(chunked.chunks[:index])
+        assert chunked.patches_of((0, index + 1)) == (0, stop)
 
 
 @given(chunked_axes())
@@ -152,10 +144,21 @@ def test_contributions_bring_every_tile_to_every_patch_once(chunked):
         np.testing.assert_array_equal(found, whole[start:stop])
 
 
-@pytest.mark.parametrize("chunks", [(8, 7), (6, 10), (10, 6), (16, 0), (16, 4)])
-def test_chunks_that_cut_patches_are_refused(chunks):
-    with pytest.raises(ValueError, match=r"do not cut .* into whole patches"):
-        ChunkedAxis(axis=Axis(pixels=16, patch=4, tile=2, stride=1), chunks=chunks)
+@given(chunked_axes(), st.data())
+def test_a_window_cut_out_has_chunks_as_long(chunked, data):
+    start = data.draw(st.integers(0, chunked.axis.patches - 1))
+    stop = data.draw(st.integers(start + 1, chunked.axis.patches))
+    alone = chunked.cut_out((start, stop))
+    assert alone.axis.patches == sum(alone.chunks) == stop - start
+    assert (alone.axis.tile, alone.axis.stride) == (chunked.axis.tile, chunked.axis.stride)
+    assert max(alone.chunks) <= max(chunked.chunks)
+    assert set(alone.chunks[:-1]) <= {max(chunked.chunks)}
+
+
+@pytest.mark.parametrize("chunks", [(2, 1), (2, 3), (4, 0), (5, -1)])
+def test_chunks_that_do_not_make_up_the_axis_are_refused(chunks):
+    with pytest.raises(ValueError, match="do not cut"):
+        ChunkedAxis(axis=PatchAxis(patches=4, tile=2, stride=1), chunks=chunks)
 
 
 # -- blending ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.cubes import TINY, assert_same, make_cube, punch, stats_of
+from support.findings import finds
 from support.stores import Reader
 
 from xr_anysat import OptionError
@@ -112,13 +113,13 @@ def test_a_sample_reads_only_chunks_that_it_touches():
 
 @pytest.mark.parametrize("sample", [0, -0.1, 1.5, 20, float("nan"), True, "half", [0.1]])
 def test_samples_that_are_none(cube, sample):
-    with pytest.raises(OptionError, match=r"is not a share of the cube's pixels.*sample=0\.05"):
+    with finds("statistics.sample", OptionError):
         cube.anysat.band_stats(sample=sample)
 
 
 def test_a_sample_normalises_like_other_statistics(cube):
     stats = cube.anysat.band_stats(sample=0.3)
-    result = cube.anysat.embed("patch", normalize=stats, model=TINY)
+    result = cube.chunk().anysat.embed("patch", normalize=stats, model=TINY)
     assert result.attrs["normalization_mean"] == stats["mean"].values.tolist()
 
 
@@ -177,6 +178,7 @@ def test_saved_statistics_give_the_same_embedding(cube, save, sample, tmp_path):
 
 def test_bands_of_statistics_go_by_name(cube):
     stats = cube.anysat.band_stats()
+    cube = cube.isel(x=slice(0, 16), y=slice(0, 16))
     expected = cube.anysat.embed("patch", normalize=stats, model=TINY)
     extra = xr.concat([stats, stats.isel(band=[0]).assign_coords(band=["B1"]) * 9], "band")
     for same in (stats.isel(band=[9, 3, 1, 0, 2, 8, 4, 5, 7, 6]), extra):
@@ -198,6 +200,6 @@ def test_bands_of_statistics_go_by_name(cube):
 )
 def test_statistics_without_names_or_bands(cube, change):
     stats = change(cube.anysat.band_stats())
-    with pytest.raises(OptionError, match=r"needs `mean` and `std` by `band` for.*found") as caught:
+    with finds("normalize.dataset", OptionError) as caught:
         cube.anysat.embed(normalize=stats, model=TINY)
-    assert "cube.anysat.band_stats() makes one" in str(caught.value)
+    assert "cube.anysat.band_stats()" in str(caught.value)

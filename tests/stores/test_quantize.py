@@ -15,8 +15,8 @@ from support.stores import ALWAYS, Fragile, Reader, embed, small_regions, to_zar
 
 import xr_anysat
 from xr_anysat import OptionError, StoreError
-from xr_anysat.embed import prepare_as_embed
 from xr_anysat.graph.run import RetryPolicy, find_scheduler
+from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
 from xr_anysat.stores import packing, sample
 from xr_anysat.stores.quantize import Quantization, fit_quantization
@@ -338,10 +338,10 @@ def test_the_sample_is_of_the_map(mode, overlap, limits, monkeypatch):
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 24)
     one = punch(make_cube(70, 44, dates=2))
     options = {"model": TINY, "tile_size": 16, "overlap": overlap, "normalize": "treesatai"}
-    prepared = prepare_as_embed(one.chunk(x=24, y=24), mode, options)
-    scheduler = find_scheduler(prepared.values, True)
-    policy = RetryPolicy(scheduler=scheduler, retries=0, skip=False, progress=False)
-    drawn = sample.draw_sample(prepared, policy)
+    job = make_job(one.chunk(x=24, y=24), options_of(mode, options))
+    scheduler = find_scheduler(job.cube.values, True)
+    effort = RetryPolicy(scheduler=scheduler, retries=0, skip=False, progress=False)
+    drawn = sample.draw_sample(job, effort)
     cells = one.anysat.embed(mode, **options).stack(cell=("y", "x")).dropna("cell").values.T
     if limits == "whole":
         assert drawn.windows == 1
@@ -368,8 +368,7 @@ def test_what_the_sample_costs(length, share, monkeypatch):
         dims=small.dims,
         coords={**small.coords, "x": 500_005 + along, "y": 4_999_995 - along},
     )
-    prepared = prepare_as_embed(wide, "grid", {"model": TINY})
-    windows = sample.find_windows(prepared)
+    windows = sample.find_windows(make_job(wide, options_of("grid", {"model": TINY})))
     assert 1 <= len(windows) <= 64
     patches = sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
     assert patches * 16 / length**2 <= share * 1.02

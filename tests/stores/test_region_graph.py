@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from support.cubes import TINY, assert_same, make_cube
 from support.stores import Fragile, Reader, embed, to_zarr
 
-from xr_anysat.embed import prepare_as_embed
+from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
-from xr_anysat.layout.tiles import Axis, ChunkedAxis
+from xr_anysat.layout.patches import PatchAxis
+from xr_anysat.layout.tiles import ChunkedAxis
 from xr_anysat.stores import write_regions
 from xr_anysat.stores.region_graph import embed_regions, tasks_per_region
 from xr_anysat.stores.regions import RegionGrid
@@ -22,12 +23,12 @@ def _small(monkeypatch):
     monkeypatch.setattr(chunking, "LONGEST_CHUNK", 8)
 
 
-def prepare(cube, mode, **options):
-    return prepare_as_embed(cube, mode, {"model": TINY, "tile_size": 16, **options})
+def job_of(cube, mode, **options):
+    return make_job(cube, options_of(mode, {"model": TINY, "tile_size": 16, **options}))
 
 
-def grid_of(prepared):
-    return RegionGrid.of(prepared.job.out_chunks)
+def grid_of(job):
+    return RegionGrid.of(job.out_chunks)
 
 
 def window_of(grid, regions):
@@ -37,31 +38,27 @@ def window_of(grid, regions):
     )
 
 
-SOUTH_UP, EAST_LEFT = ({dim: slice(None, None, -1)} for dim in "yx")
-
-
 @pytest.mark.parametrize(
     ("mode", "overlap", "turned"),
     [
         ("grid", 0, {}),
-        ("grid", 0.5, EAST_LEFT),
-        ("patch", 0, SOUTH_UP),
+        ("grid", 0.75, {"x": slice(None, None, -1)}),
         ("patch", 0.5, {}),
-        ("patch", 0.75, EAST_LEFT),
-        ("tile", 0.5, SOUTH_UP),
-        ("tile", 0.75, {}),
+        ("patch", 0.75, {"y": slice(None, None, -1)}),
+        ("tile", 0, {"x": slice(None, None, -1)}),
+        ("tile", 0.5, {"y": slice(None, None, -1)}),
     ],
 )
 def test_regions_have_the_values_of_the_whole(mode, overlap, turned):
     """Chunks of 8 px and tiles of 16: tiles reach over chunks, and past the cube's edge."""
-    cube = make_cube(30, 36).isel(turned).chunk(x=8, y=8)
+    cube = make_cube(30, 44, dates=2).isel(turned).chunk(x=8, y=8)
     stats = make_cube().anysat.band_stats()
-    prepared = prepare(cube, mode, overlap=overlap, normalize=stats)
+    job = job_of(cube, mode, overlap=overlap, normalize=stats)
     whole = embed(cube, mode, overlap=overlap, normalize=stats).values
-    grid = grid_of(prepared)
+    grid = grid_of(job)
     for regions in ([0], [len(grid) - 1], [1, len(grid) // 2]):
-        part = embed_regions(prepared, grid, regions).compute()
-        assert_same(part, whole[:, *window_of(grid, regions)], atol=1e-5)
+        found = embed_regions(job, grid, regions).compute()
+        assert_same(found, whole[:, *window_of(grid, regions)], atol=1e-5)
 
 
 def test_masks_are_cut_alike():
@@ -69,32 +66,32 @@ def test_masks_are_cut_alike():
     mask = cube.isel(band=0, drop=True) % 3 > 0
     lazily = cube.chunk(x=8, y=8)
     options = {"mask": mask.chunk(x=16), "normalize": cube.anysat.band_stats()}
-    prepared = prepare(lazily, "patch", **options)
-    grid = grid_of(prepared)
+    job = job_of(lazily, "patch", **options)
+    grid = grid_of(job)
     whole = embed(lazily, "patch", **options).values
-    part = embed_regions(prepared, grid, [6]).compute()
-    assert_same(part, whole[:, *window_of(grid, [6])], atol=1e-5)
+    found = embed_regions(job, grid, [6]).compute()
+    assert_same(found, whole[:, *window_of(grid, [6])], atol=1e-5)
 
 
 def test_files_of_another_size_than_chunks_are():
     """A store that was begun with other chunks keeps its regions."""
     cube = make_cube(24, 32)[:, :, ::-1].chunk(x=8, y=8)
     stats = make_cube().anysat.band_stats()
-    prepared = prepare(cube, "grid", normalize=stats)
-    grid = RegionGrid.of((*prepared.job.out_chunks[:1], (10, 10, 4), (12, 12, 8)))
+    job = job_of(cube, "grid", normalize=stats)
+    grid = RegionGrid.of((*job.out_chunks[:1], (10, 10, 4), (12, 12, 8)))
     whole = embed(cube, normalize=stats).values
-    part = embed_regions(prepared, grid, [4, 5])
-    assert part.chunks[1:] == ((10,), (12, 8))
-    assert_same(part.compute(), whole[:, *window_of(grid, [4, 5])], atol=1e-5)
+    found = embed_regions(job, grid, [4, 5])
+    assert found.chunks[1:] == ((10,), (12, 8))
+    assert_same(found.compute(), whole[:, *window_of(grid, [4, 5])], atol=1e-5)
 
 
 def test_nothing_but_what_is_needed_is_read():
     """A tile of 16 px reaches one chunk of 8 px to either side, and overlaps bring one more."""
     reader = Reader(make_cube(40, 40), (3, 10, 8, 8))
     stats = reader.intact.anysat.band_stats().compute()
-    prepared = prepare(reader.cube, "patch", normalize=stats)
-    embed_regions(prepared, grid_of(prepared), [12]).compute()
-    assert {block[2:] for block in reader.reads} == {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
+    job = job_of(reader.cube, "patch", normalize=stats)
+    embed_regions(job, grid_of(job), [12]).compute()
+    assert {place[2:] for place in reader.reads} == {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
 
 
 @pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
@@ -109,10 +106,10 @@ def test_the_graph_does_not_grow_with_the_map(mode, overlap):
             values, dims=small.dims,
             coords={"time": small.time, "band": small.band, "y": 5e6 - at, "x": 5e5 + at},
         ).rio.write_crs(32631)  # fmt: skip
-        prepared = prepare(cube, mode, overlap=overlap, normalize="treesatai")
-        grid = grid_of(prepared)
+        job = job_of(cube, mode, overlap=overlap, normalize="treesatai")
+        grid = grid_of(job)
         middle = len(grid) // 2 + grid.blocks[2] // 2
-        data = embed_regions(prepared, grid, [middle])
+        data = embed_regions(job, grid, [middle])
         own = [layer for name, layer in data.dask.layers.items() if "zeros" not in name]
         sizes.append(sum(map(len, own)))
     assert sizes[0] == sizes[1]
@@ -121,23 +118,20 @@ def test_the_graph_does_not_grow_with_the_map(mode, overlap):
 @pytest.mark.parametrize("mode", ["grid", "patch", "tile"])
 def test_tasks_are_estimated_well_enough(mode):
     """Waves are laid by it: within a factor of two of what a graph has."""
-    cube = make_cube(64, 56).chunk(x=8, y=8, time=1)
-    prepared = prepare(cube, mode, normalize="treesatai")
-    grid = grid_of(prepared)
-    tasks = len(embed_regions(prepared, grid, list(range(len(grid)))).dask)
-    assert 0.5 < tasks_per_region(prepared, grid) * len(grid) / tasks < 2
+    cube = make_cube(80, 72).chunk(x=8, y=8, time=1)
+    job = job_of(cube, mode, normalize="treesatai")
+    grid = grid_of(job)
+    tasks = len(embed_regions(job, grid, list(range(len(grid)))).dask)
+    assert 0.5 < tasks_per_region(job, grid) * len(grid) / tasks < 2
 
 
 def test_a_share_of_a_map_builds_that_share(monkeypatch):
     """Of 25 regions the second fifth: two of its neighbours' rows are encoded, and no others."""
     built = []
     real = write_regions.embed_regions
-
-    def keep(*args):
-        built.append(real(*args))
-        return built[-1]
-
-    monkeypatch.setattr(write_regions, "embed_regions", keep)
+    monkeypatch.setattr(
+        write_regions, "embed_regions", lambda *args: (built.append(real(*args)), built[-1])[1]
+    )
     cube = make_cube(40, 40).chunk(x=8, y=8)
     to_zarr(cube, Fragile({}), "patch", regions="2/5", normalize="treesatai")
     (data,) = built
@@ -148,10 +142,9 @@ def test_a_share_of_a_map_builds_that_share(monkeypatch):
 
 @st.composite
 def chunked_axes(draw):
-    patch, tile = draw(st.integers(1, 4)), draw(st.integers(1, 9))
-    sizes = draw(st.lists(st.integers(1, 5).map(lambda n: n * patch), min_size=1, max_size=12))
-    sizes[-1] = max(1, sizes[-1] - draw(st.integers(0, patch - 1)))
-    axis = Axis(pixels=sum(sizes), patch=patch, tile=tile, stride=draw(st.integers(1, tile)))
+    tile = draw(st.integers(1, 9))
+    sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=12))
+    axis = PatchAxis(patches=sum(sizes), tile=tile, stride=draw(st.integers(1, tile)))
     return ChunkedAxis(axis=axis, chunks=tuple(sizes))
 
 
@@ -160,8 +153,8 @@ def chunked_axes(draw):
 def test_a_part_needs_what_its_tiles_see_and_no_more(axis, data):
     start = data.draw(st.integers(0, len(axis.chunks) - 1))
     stop = data.draw(st.integers(start + 1, len(axis.chunks)))
-    part = axis.part(start, stop)
-    patches = set(range(axis.patch_edges[start], axis.patch_edges[stop]))
+    found = axis.part(start, stop)
+    patches = set(range(axis.edges[start], axis.edges[stop]))
     tiles = {n for n in range(axis.axis.tiles) if patches & set(range(*axis.axis.tile_range(n)))}
     chunks = {c for c in range(len(axis.chunks)) if tiles & set(axis.tiles_of(c))}
     assert part.tiles == (min(chunks), max(chunks) + 1)
@@ -169,5 +162,5 @@ def test_a_part_needs_what_its_tiles_see_and_no_more(axis, data):
     touched = {
         c for c in range(len(axis.chunks)) if (seen | patches) & set(range(*axis.patch_range(c)))
     }
-    assert part.pixels == (min(touched), max(touched) + 1)
-    assert part.result == (start, stop)
+    assert found.encoded == (min(touched), max(touched) + 1)
+    assert found.result == (start, stop)

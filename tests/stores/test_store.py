@@ -1045,10 +1045,3 @@ def test_progress(small, tmp_path, capsys):
         to_zarr(small, tmp_path / "part.zarr", "patch", regions=[0])
         to_zarr(small, tmp_path / "part.zarr", "patch")
     assert "1/4" in capsys.readouterr().err
-
-
-def test_the_accessor_says_what_the_function_takes():
-    import inspect
-
-    ours = inspect.signature(xr.DataArray.anysat.to_zarr)
-    assert list(ours.parameters)[1:] == list(inspect.signature(xr_anysat.to_zarr).parameters)[1:]

@@ -76,7 +76,7 @@ def chunk_spec(**changes: Any) -> Any:
     """Describe chunks of three dates as `encode_chunk` wants it: tiny, patches of 2 px."""
     from xr_anysat import Model
     from xr_anysat.compute.encode import EncodeSpec
-    from xr_anysat.compute.normalize import Normalization
+    from xr_anysat.job.normalization import Normalization
 
     options = {
         "model": Model("tiny", weights="random:1").pinned(),

@@ -18,7 +18,7 @@ pytestmark = [
 
 # Shrinking an example takes minutes; its cube and arguments are printed as they are.
 unshrunk = settings(phases=set(Phase) - {Phase.shrink, Phase.explain})
-few = settings(unshrunk, max_examples=100, derandomize=True)
+few = settings(unshrunk, max_examples=50, derandomize=True)
 many = settings(unshrunk, max_examples=3000)
 
 
@@ -99,7 +99,7 @@ def test_every_fault_is_refused(name):
     refused(make_cube(4, 5), [name])
 
 
-@settings(few, max_examples=30)
+@settings(few, max_examples=20)
 @given(st.lists(st.sampled_from(sorted(FAULTS)), min_size=2, max_size=5, unique=True))
 def test_faults_that_come_together_are_refused(names):
     refused(make_cube(4, 5), names)
