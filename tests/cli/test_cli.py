@@ -209,7 +209,7 @@ def test_plan_is_the_plan(run, cube):
 
 
 def test_probe(run):
-    options = ("--side", 40, "--pixels", 200, *TINY)
+    options = ("--side", 32, "--pixels", 100, *TINY)
     found = run("probe", *options).stdout
     assert "bands: every date" in found
     assert "AnySat tiny, flash layout: context" in found
@@ -217,7 +217,7 @@ def test_probe(run):
 
 
 def test_probe_of_a_cube(run, folder):
-    wide = simulated_landscape((48, 48), dates=2)
+    wide = simulated_landscape((40, 40), dates=1)
     wide.to_netcdf(folder / "wide.nc")
     halves = xr.ones_like(wide["land_cover"]) * xr.where(wide.x > float(wide.x.mean()), 2, 1)
     halves = halves.transpose("y", "x").astype("uint8").rio.write_crs(wide.rio.crs)
@@ -498,7 +498,7 @@ def test_a_bar_in_a_terminal_and_lines_in_a_log(run, folder, tmp_path):
 
 
 def test_interrupted_by_ctrl_c_and_gone_on_with(run, tmp_path):
-    big = simulated_landscape((160, 160), dates=3)
+    big = simulated_landscape((128, 128), dates=2)
     big.to_netcdf(tmp_path / "big.nc")
     target = tmp_path / "map.zarr"
     command = ("embed", tmp_path / "big.nc", target, *TINY)
