@@ -48,10 +48,13 @@ def suggests_keywords(*passed_to: Callable[..., Any]) -> Callable[[Callable[P, R
 
 
 def _unknown(function: str, name: str, known: set[str]) -> Finding:
-    code, text = "option.unknown", "{function}() has no argument {name!r}. "
     near = get_close_matches(name, known, 1)
-    if near:
-        remedy = SetOption(near[0])
-        return Finding(code, text + "Did you mean {0}?", remedy, function=function, name=name)
-    text += "It takes {known}."
-    return Finding(code, text, function=function, name=name, known=sorted(known))
+    return Finding(
+        "option.unknown",
+        "{function}() has no argument {name!r}. "
+        + ("Did you mean {0}?" if near else "It takes {known}."),
+        *map(SetOption, near),
+        function=function,
+        name=name,
+        known=sorted(known),
+    )
