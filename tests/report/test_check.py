@@ -100,7 +100,7 @@ def test_text_and_html_tell_the_same():
     for text in texts(check(cube)):
         plain = " ".join(text.split())
         assert "check: ready to embed" in plain.replace("Check", "check")
-        assert "all ten: B02, B03" in plain
+        assert "all 10: B02, B03" in plain
         assert "reads of the cube" in plain
         assert "memory" in plain
         assert check(cube).advice[0] in plain
@@ -120,8 +120,8 @@ def test_html_is_escaped():
     ("names", "shown"),
     [
         (("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16",
-          "swir22"), "all ten: B2 = blue, B3 = green"),
-        (LABELS, "all ten: B02, B03"),
+          "swir22"), "all 10: B2 = blue, B3 = green"),
+        (LABELS, "all 10: B02, B03"),
     ],
 )  # fmt: skip
 def test_bands_are_named_as_they_came(names, shown):
