@@ -555,7 +555,7 @@ def reader(rows, columns, chunks, dates=3):
         ((300, 280), (3, 10, 300, 280), 3, 1),
         ((40, 40), (1, 1, 40, 40), 60, 240),  # not all dates
         ((40, 40), (60, 10, 40, 40), 60, 1),
-        ((260, 256), (1, 1, 260, 256), 25, 240),
+        ((300, 280), (1, 1, 300, 280), 25, 240),
     ],
 )
 def test_few_blocks_are_read_and_these_are_counted(size, chunks, dates, most):

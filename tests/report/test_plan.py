@@ -206,7 +206,7 @@ def test_multiply_adds_of_a_map_of_whole_tiles():
     planned = made(cube, overlap=0, patch_size=40)
     config, dates = TINY.config, cube.sizes["time"]
     assert planned.multiply_adds == {
-        "temporal": cost.total(cost.temporal_products(config, dates * 1024, 1024)),
+        "temporal": cost.total(cost.temporal_products(config, 10, dates * 1024, 1024)),
         "spatial": cost.total(cost.spatial_products(config, 64, 16, last_block=True)),
         "tile": cost.total(cost.tile_products(config, 4, 16, all_patches=True)),
     }

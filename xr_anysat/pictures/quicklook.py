@@ -72,7 +72,7 @@ def quicklook(
     used = np.unique(np.linspace(0, dates - 1, count).round().astype(int)).tolist()
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
-    few = known.at_dates(used.tolist()).window(middle, middle)
+    few = known.at_dates(used).window(middle, middle)
     colours = few.values[:, colour_positions(known.spec.sensor)]
     image = _lazy_dark(colours, few.valid, known.spec.nodata)
     data = da.map_blocks(
