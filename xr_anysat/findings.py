@@ -5,13 +5,14 @@ always comes out as it went in, whoever words the finding: Python, the command l
 """
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Advice", "Call", "Finding", "Remedy", "SetOption", "Severity", "in_python"]
+__all__ = ["Advice", "Call", "Finding", "Remedy", "SetOption", "Severity", "given", "in_python"]
 
 Severity = Literal["error", "warning", "doubt", "advice"]
 """What `embed` refuses; what it warns of; what `check` asks about; what would cost less."""
@@ -138,6 +139,11 @@ class Finding:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.number | np.bool_) else str(value)
+
+
+def given(name: str, value: Any) -> SetOption:
+    """Mention an argument with the value that it has, of whatever type."""
+    return SetOption(name, python=f"{name}={value!r}", command=f"{{}} {shlex.quote(str(value))}")
 
 
 def in_python(remedy: Remedy) -> str:

@@ -48,10 +48,19 @@ def suggests_keywords(*passed_to: Callable[..., Any]) -> Callable[[Callable[P, R
 
 
 def _unknown(function: str, name: str, known: set[str]) -> Finding:
-    code, text = "option.unknown", "{function}() has no argument {name!r}"
     near = get_close_matches(name, known, 1)
     if near:
-        text += "; the nearest is {0}."
-        return Finding(code, text, SetOption(near[0]), function=function, name=name)
-    text += "; it has {known}."
-    return Finding(code, text, function=function, name=name, known=sorted(known))
+        return Finding(
+            "option.misspelt",
+            "{function}() has no argument {name!r}. Did you mean {0}?",
+            SetOption(near[0]),
+            function=function,
+            name=name,
+        )
+    return Finding(
+        "option.unknown",
+        "{function}() has no argument {name!r}. It takes {known}.",
+        function=function,
+        name=name,
+        known=sorted(known),
+    )

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-import time
+from importlib.metadata import entry_points
 
 import dask
 import geopandas
@@ -21,8 +21,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xr_anysat
-from xr_anysat import Model
-from xr_anysat.cli.app import app
+from xr_anysat import CubeError, Model
+from xr_anysat.cli.app import app, main
 from xr_anysat.cli.files import open_labels
 from xr_anysat.datasets import simulated_landscape
 
@@ -52,9 +52,10 @@ def folder(cube, tmp_path_factory):
 def run(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
-    def command(*arguments, status=0):
+    def command(*arguments, status=0, code=None):
         done = CliRunner().invoke(app, list(map(str, arguments)))
         assert done.exit_code == status, done.output
+        assert code is None or f"[{code}]" in done.stderr, done.stderr
         return done
 
     return command
@@ -83,8 +84,10 @@ def test_storage_and_shares(run, tmp_path):
     stored = xr_anysat.open_embedding(target, decode=False)
     assert stored.dtype == "int8"
     assert stored.sizes["component"] == 4
-    refused = run("embed", "cube.nc", tmp_path / "map.nc", *options, status=2)
-    assert "--quantize goes with a .zarr" in refused.stderr
+    refused = run(
+        "embed", "cube.nc", tmp_path / "map.nc", *options, status=2, code="output.zarr-only"
+    )
+    assert "--quantize" in refused.stderr
 
 
 @pytest.mark.parametrize("source", ["cube.nc", "cube.zarr", "bands.nc"])
@@ -114,7 +117,7 @@ def test_a_geotiff_in_and_a_geotiff_out(run, cube, tmp_path):
         np.testing.assert_allclose(file.read(), expected.values, atol=2e-5)
         assert file.crs.to_epsg() == 32631
         assert file.descriptions[0] == "patch 0000"
-    assert "exists: --overwrite replaces it" in run(*command, status=2).stderr
+    assert "--overwrite" in run(*command, status=2, code="output.exists").stderr
     run(*command, "--overwrite")
     assert sorted(os.listdir(tmp_path)) == ["map.tif"]
 
@@ -123,7 +126,7 @@ def test_bands_by_another_name(run, tmp_path):
     swapped = ("--band", "B2=B03", "--band", "B3=B02")
     found = run("check", "image.tif", "--date", "2021-02-24", *swapped).stdout
     assert "B2 = B03, B3 = B02" in found
-    assert "is not of the form" in run("check", "image.tif", "--band", "B2", status=2).stderr
+    run("check", "image.tif", "--band", "B2", status=2, code="bands.pair")
 
 
 def test_vectors_of_parcels(run, cube, tmp_path):
@@ -153,19 +156,10 @@ def test_vectors_of_parcels(run, cube, tmp_path):
             **({"consolidated": False, "engine": "zarr"} if name.endswith("zarr") else {}),
         )["embedding"]
         np.testing.assert_allclose(stored.values, expected.values, atol=2e-5)
-    assert (
-        "a GeoTIFF holds maps"
-        in run("embed", "cube.zarr", tmp_path / "v.tif", *options, status=2).stderr
-    )
-    assert (
-        "say which, with --geometry"
-        in run("embed", "cube.zarr", tmp_path / "v.parquet", *TINY, status=2).stderr
-    )
-    nowhere = ("--geometry", tmp_path / "nothing.gpkg")
-    assert (
-        "cannot be read by geopandas"
-        in run("embed", "cube.zarr", tmp_path / "v.parquet", *nowhere, *TINY, status=2).stderr
-    )
+    run("embed", "cube.zarr", tmp_path / "v.tif", *options, status=2, code="output.kind")
+    table = ("embed", "cube.zarr", tmp_path / "v.parquet", *TINY)
+    assert "--geometry" in run(*table, status=2, code="output.kind").stderr
+    run(*table, "--geometry", tmp_path / "nothing.gpkg", status=2, code="file.unreadable")
 
 
 def test_statistics_from_a_file(run, cube, tmp_path):
@@ -175,12 +169,12 @@ def test_statistics_from_a_file(run, cube, tmp_path):
     found = xr.load_dataset(target)["embedding"]
     expected = cube.anysat.embed("tile", model=MODEL, progress=False)
     np.testing.assert_allclose(found.values, expected.values, atol=2e-5)
-    missing = run("embed", "cube.nc", target, "--normalize", "no.nc", status=2)
-    assert "--normalize: no.nc does not exist" in missing.stderr
+    missing = run("embed", "cube.nc", target, "--normalize", "no.nc", status=2, code="file.missing")
+    assert "no.nc" in missing.stderr
 
 
 def test_coordinates_cut_in_another_way_than_the_cube(run, folder, tmp_path):
-    cube = simulated_landscape((40, 44), dates=3, chunks={"time": 1, "y": 20, "x": 20})
+    cube = simulated_landscape((24, 28), dates=3, chunks={"time": 1, "y": 12, "x": 14})
     cube.to_zarr(tmp_path / "all.zarr", consolidated=False)
     bands = cube.assign_coords(
         item_id=("time", np.array(["a", "b", "c"], dtype=object))
@@ -201,8 +195,11 @@ def test_check_says_what_embed_would(run, folder, cube):
     sampled = run("check", "cube.zarr", "--sample").stdout
     assert len(sampled) > len(run("check", "cube.zarr").stdout)
     cube.isel(band=slice(1, None)).to_netcdf(folder / "nine.nc")
-    refused = run("check", "nine.nc", status=2)
-    assert "bands ['B2'] were not found" in " ".join(refused.stdout.split())
+    refused = " ".join(run("check", "nine.nc", status=2).stdout.split())
+    with pytest.raises(CubeError) as caught:
+        cube.isel(band=slice(1, None)).anysat.embed()
+    assert f"[{caught.value.findings[0].code}]" in refused
+    assert "--band" in refused
 
 
 def test_plan_is_the_plan(run, cube):
@@ -212,7 +209,7 @@ def test_plan_is_the_plan(run, cube):
 
 
 def test_probe(run):
-    options = ("--side", 40, "--pixels", 200, *TINY)
+    options = ("--side", 32, "--pixels", 100, *TINY)
     found = run("probe", *options).stdout
     assert "bands: every date" in found
     assert "AnySat tiny, flash layout: context" in found
@@ -220,7 +217,7 @@ def test_probe(run):
 
 
 def test_probe_of_a_cube(run, folder):
-    wide = simulated_landscape((48, 48), dates=2)
+    wide = simulated_landscape((40, 40), dates=1)
     wide.to_netcdf(folder / "wide.nc")
     halves = xr.ones_like(wide["land_cover"]) * xr.where(wide.x > float(wide.x.mean()), 2, 1)
     halves = halves.transpose("y", "x").astype("uint8").rio.write_crs(wide.rio.crs)
@@ -234,64 +231,78 @@ def test_probe_of_a_cube(run, folder):
     quiet = run(*common, "--labels", "land_cover", "--no-progress")
     assert "AnySat tiny: local" in quiet.stdout
     assert quiet.stderr == ""
-    refused = run("probe", "cube.nc", "--labels", "nothing", *TINY, status=2)
-    assert "has no variable 'nothing'" in refused.stderr
-    refused = run("probe", "--labels", "nothing", *TINY, status=2)
-    assert "--labels goes with a cube" in refused.stderr
+    refused = ("probe", "cube.nc", "--labels", "nothing", *TINY)
+    assert "--labels nothing" in run(*refused, status=2, code="file.variable").stderr
+    run("probe", "--labels", "nothing", *TINY, status=2, code="labels.without-cube")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "part"),
     [
-        (("check", "no.zarr"), "no.zarr does not exist"),
-        (("check", "text.nc"), "cannot be opened by xarray"),
-        (("embed", "cube.nc", "map.png"), "does not say its format"),
-        (("embed", "cube.nc", "map.nc", "--patch-size", "33"), "not a multiple"),
-        (("check", "cube.nc", "--variable", "s3"), "no variable 's3'"),
-        (("check", "cube.nc", "--mask", "clear"), "no variable 'clear'"),
-        (("check", "two.nc"), "several cubes"),
-        (("embed", "cube.nc", "map.nc", "--mode", "grit"), "grit"),
+        (("check", "no.zarr"), "file.missing", "no.zarr"),
+        (("check", "text.nc"), "file.unreadable", "text.nc"),
+        (("embed", "cube.nc", "map.png"), "output.format", "map.png"),
+        (("check", "cube.nc", "--variable", "s3"), "file.variable", "--variable s3: cube.nc"),
+        (("check", "cube.nc", "--mask", "clear"), "file.variable", "--mask clear: cube.nc"),
+        (("check", "two.nc"), "file.several", "--variable a"),
+        (("embed", "cube.nc", "map.nc", "--mode", "grit"), None, "grit"),
     ],
 )
-def test_wrong_requests(run, cube, folder, arguments, message):
+def test_wrong_requests(run, cube, folder, arguments, code, part):
     (folder / "text.nc").write_text("no file of this kind")
     xr.Dataset({"a": cube, "b": cube}).to_netcdf(folder / "two.nc")
-    assert message in run(*arguments, status=2).stderr
+    assert part in run(*arguments, status=2, code=code).stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (("cube.nc", "--overlap", 1), "--overlap 1.0 is not a share"),
-        (("cube.nc", "--patch-size", 30), "the nearest is --tile-size 63."),
-        (("cube.nc", "--normalize", "tile_zscore"), "--normalize tile_zscore needs --overlap 0:"),
-        (("cube.nc", "--band", "B2=blue"), "--band asks for {'B2': 'blue'}"),
-        (("cube.nc", "--date", "2021-02-24"), "1 date, but the cube has 3"),
+        (("cube.nc", "--overlap", 1), "--overlap 1.0 "),
+        (("cube.nc", "--patch-size", 30), "--tile-size 63"),
+        (("cube.nc", "--patch-size", 33), "--patch-size 30"),
+        (("cube.nc", "--normalize", "tile_zscore"), "--overlap 0"),
+        (("cube.nc", "--band", "B2=blue"), "--band"),
         (("cube.nc", "--date", "2021-02-24"), "--date 2021-04-03 and so on"),
-        (("image.tif",), "Give them: --date 2021-04-03 and so on."),
-        (("cube.nc", "--size", "small", "--weights", "x.bin"), "--weights x.bin is neither"),
+        (("image.tif",), "--date 2021-04-03 and so on"),
+        (("cube.nc", "--size", "small", "--weights", "x.bin"), "--weights x.bin "),
     ],
 )
-def test_errors_tell_options(run, arguments, remedy, tmp_path):
+def test_errors_name_options(run, arguments, remedy, tmp_path):
     refused = run("embed", *arguments[:1], tmp_path / "map.nc", *TINY, *arguments[1:], status=2)
     assert remedy in refused.stderr
     assert "embed(" not in refused.stderr
 
 
-def test_checks_and_plans_tell_options(run, folder, cube):
-    found = cube.anysat.check(normalize="zscore").advice
-    assert not any("--" in text for text in found)
+def test_checks_and_plans_name_options(run, folder, cube):
+    assert not any("--" in text for text in cube.anysat.check(normalize="zscore").advice)
     said = " ".join(run("check", "cube.nc").stdout.split())
-    assert "give statistics: --normalize stats.nc, a file that cube.anysat" in said
+    assert "--normalize stats.nc, a file that cube.anysat" in said
     bare = cube.drop_attrs(deep=False).astype("int16")
     bare.to_netcdf(folder / "undeclared.nc")
     said = " ".join(run("check", "undeclared.nc").stdout.split())
-    assert "declare it: --nodata 0." in said
+    assert "--nodata 0. [missing.undeclared]" in said
     assert "missing, as declared 0" in " ".join(
         run("check", "undeclared.nc", "--nodata", 0).stdout.split()
     )
     bare.to_dataset("band").to_netcdf(folder / "undeclared-bands.nc")
     assert "doubt" not in run("check", "undeclared-bands.nc", "--nodata", 0).stdout
+
+
+@pytest.mark.parametrize("name", ["date=2021-07-12", "overlap=0", "mask=", "{0} {path} %s"])
+def test_names_of_users_are_left_alone(run, cube, tmp_path, name):
+    """A path or a band that looks like an argument comes out as it went in."""
+    missing = tmp_path / name / "cube.zarr"
+    assert f"{missing} " in run("check", missing, status=2, code="file.missing").stderr
+    renamed = cube.assign_coords(band=[name, *cube.band.values[1:]])
+    with pytest.raises(CubeError) as caught:
+        renamed.anysat.embed(model=MODEL)
+    assert name in str(caught.value)
+    renamed.to_netcdf(tmp_path / "cube.nc")
+    assert name in run("embed", tmp_path / "cube.nc", tmp_path / "m.nc", *TINY, status=2).stderr
+    assert name in " ".join(run("check", tmp_path / "cube.nc", status=2).stdout.split())
+    given = ("--band", f"B2={name}", "--normalize", "reflectance", "--mode", "tile", *TINY)
+    run("embed", tmp_path / "cube.nc", tmp_path / f"{name}.nc", *given)
+    assert (tmp_path / f"{name}.nc").exists()
 
 
 def test_what_a_command_lacks_is_told_of_another(run):
@@ -312,7 +323,7 @@ def test_a_value_that_is_missing_is_left_out(run, cube, tmp_path):
 def test_what_is_read_is_not_replaced(run, cube, folder, name):
     cube.anysat.band_stats().to_netcdf(folder / "stats.nc")
     options = ("--mode", "tile", *TINY, "--normalize", "stats.nc", "--overwrite")
-    assert "is what is read" in run("embed", "cube.zarr", name, *options, status=2).stderr
+    run("embed", "cube.zarr", name, *options, status=2, code="output.is-input")
     assert "ready to embed" in run("check", "cube.zarr").stdout
 
 
@@ -344,13 +355,12 @@ def test_advice_is_wrapped(run):
 @pytest.mark.usefixtures("offline")
 def test_missing_weights_are_told_before_anything_is_written(run, tmp_path):
     refused = run("embed", "cube.nc", tmp_path / "map.zarr", "--no-progress", status=1)
-    assert "could not be fetched" in refused.stderr
     assert "--weights random" in refused.stderr
     assert not os.listdir(tmp_path)
     wrong = run("embed", "cube.nc", tmp_path / "map.zarr", "--overlap", 2, status=2)
-    assert "fetched" not in wrong.stderr
+    assert "weights" not in wrong.stderr
     small = run("embed", "cube.nc", tmp_path / "map.zarr", "--size", "small", status=1)
-    assert all(part in small.stderr for part in ("--size base", "--weights /path"))
+    assert "--size base" in small.stderr
 
 
 @pytest.mark.parametrize(
@@ -369,7 +379,7 @@ def test_missing_weights_are_told_before_anything_is_written(run, tmp_path):
 def test_packages_that_are_missing(run, monkeypatch, arguments, module, install):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    said = run(*arguments, status=1).stderr
+    said = run(*arguments, status=1, code="extra.missing").stderr
     assert f"pip install {install}" in said
     assert 'pip install "xr-anysat[' in said
     assert 'pip install -e ".[' in said
@@ -379,7 +389,7 @@ def test_netcdf_that_nothing_reads(run, folder, monkeypatch):
     (folder / "other.nc").write_text("no file of this kind")
     monkeypatch.setitem(sys.modules, "netCDF4", None)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "reading other.nc needs netcdf4" in run("check", "other.nc", status=1).stderr
+    assert "other.nc" in run("check", "other.nc", status=1, code="extra.missing").stderr
 
 
 def test_help_says_what_needs_an_extra(run):
@@ -414,7 +424,7 @@ def test_work_that_fails(run, tmp_path):
     assert "gone.pth" in missing.stderr
     assert not os.listdir(tmp_path)
     nowhere = run("embed", "cube.nc", "no-such/map.tif", *TINY, status=1)
-    assert "no-such is no folder" in nowhere.stderr
+    assert "no-such" in nowhere.stderr
 
 
 @pytest.mark.parametrize("name", ["mine.nc", "mine.zarr"])
@@ -422,7 +432,7 @@ def test_what_is_not_deleted(run, tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "thesis.txt").write_text("years of work")
     command = ("embed", "cube.nc", tmp_path / name, "--mode", "pooled", *TINY, "--overwrite")
-    assert "does not delete it" in run(*command, status=2).stderr
+    run(*command, status=2, code="output.foreign")
     assert os.listdir(tmp_path) == [name]
     assert os.listdir(tmp_path / name) == ["thesis.txt"]
 
@@ -438,13 +448,13 @@ def test_vectors_replace_a_store(run, tmp_path):
 
 def test_half_precision_in_files(run, tmp_path):
     command = ("embed", "cube.nc", tmp_path / "m.nc", "--dtype", "float16", *TINY)
-    assert "NetCDF knows no float16" in run(*command, status=2).stderr
+    assert "--dtype float32" in run(*command, status=2, code="output.dtype").stderr
     assert not os.listdir(tmp_path)
 
 
 def test_warnings_are_said_plainly(run, tmp_path):
     done = run("embed", "cube.nc", tmp_path / "m.nc", "--mode", "tile", *TINY, "--frames", "30")
-    assert "warning: " in done.stderr
+    assert done.stderr.startswith("warning: ")
     assert "UserWarning" not in done.stderr
     assert ".py" not in done.stderr
 
@@ -456,70 +466,53 @@ def process(*arguments, **options):
     return subprocess.Popen(command, preexec_fn=listen, **options)
 
 
-def read_terminal(handle):
-    """Everything that a process says to its terminal, until it ends."""
+def read_terminal(handle, until=None):
+    """Everything that a process says to its terminal, until a word comes or it ends."""
     said = b""
-    while True:
+    while until is None or until not in said:
         try:
             part = os.read(handle, 4096)
         except OSError:  # the other end is closed
             return said.decode()
         if not part:
-            return said.decode()
+            break
         said += part
+    return said.decode()
 
 
-def test_a_bar_in_a_terminal_and_lines_in_a_log(folder, tmp_path):
+def test_a_bar_in_a_terminal_ctrl_c_and_lines_in_a_log(run, tmp_path):
+    """A process is interrupted in a terminal, and gone on with where output goes to a log."""
+    simulated_landscape((128, 128), dates=2).to_netcdf(tmp_path / "big.nc")
+    target = tmp_path / "map.zarr"
+    command = ("embed", tmp_path / "big.nc", target, *TINY)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = ("embed", folder / "cube.nc", tmp_path / "a.zarr", "--mode", "patch", *TINY)
     with process(*command, stdin=theirs, stdout=theirs, stderr=theirs) as running:
         os.close(theirs)
-        said = read_terminal(ours)
+        said = read_terminal(ours, b"embedding: ")
+        assert target.exists()
+        running.send_signal(signal.SIGINT)
+        said += read_terminal(ours)
     os.close(ours)
-    assert running.returncode == 0, said
+    assert running.returncode in (130, -signal.SIGINT), said  # shells report both as 130
+    assert "Traceback" not in said
     assert "\r" in said.replace("\r\n", "\n")  # a bar goes back to the start of its line
-    assert "embedding: 100%" in said
-    assert "1 of 1 region is there" in said
-    command = ("embed", folder / "cube.nc", tmp_path / "b.zarr", "--mode", "patch", *TINY)
-    log = subprocess.run(
-        [sys.executable, "-m", "xr_anysat", *map(str, command)], capture_output=True, text=True
-    )
-    assert log.returncode == 0, log.stderr
+    log = run(*command)
+    assert xr_anysat.open_embedding(target).attrs["complete"] == 1
     assert "\r" not in log.stderr
+    assert "embedding: 100%" in log.stderr
     assert len(log.stderr.splitlines()) < 8
 
 
-def test_interrupted_by_ctrl_c_and_gone_on_with(tmp_path):
-    big = simulated_landscape((160, 160), dates=3)
-    big.to_netcdf(tmp_path / "big.nc")
-    target = tmp_path / "map.zarr"
-    command = ("embed", tmp_path / "big.nc", target, *TINY)
-    with process(*command, stderr=subprocess.PIPE, text=True) as running:
-        deadline = time.monotonic() + 120
-        while not target.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-            if running.poll() is not None:
-                break
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=120)
-    assert running.returncode in (130, -signal.SIGINT), said  # shells report both as 130
-    assert "Traceback" not in said
-    again = subprocess.run(
-        [sys.executable, "-m", "xr_anysat", *map(str, command)], capture_output=True, text=True
-    )
-    assert again.returncode == 0, again.stderr
-    assert xr_anysat.open_embedding(target).attrs["complete"] == 1
-
-
 def test_shells_complete_modes():
-    script = os.path.join(os.path.dirname(sys.executable), "xr-anysat")
+    (script,) = entry_points(group="console_scripts", name="xr-anysat")
     asked = {
         "_XR_ANYSAT_COMPLETE": "complete_bash",
         "COMP_WORDS": "xr-anysat embed a b --mode ",
         "COMP_CWORD": "5",
     }
-    done = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True)
+    assert script.load() is main
+    done = CliRunner().invoke(app, env=asked, prog_name="xr-anysat")
     assert set(done.stdout.split()) == {"grid", "patch", "tile", "pooled"}
 
 

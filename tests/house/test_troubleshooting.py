@@ -1,176 +1,85 @@
-"""The page on errors quotes the source, and leaves no message of the source out."""
+"""The page on errors explains every code of the package once, and no others."""
 
 import ast
+import contextlib
+import io
 import re
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import xr_anysat
-from xr_anysat import errors
+from xr_anysat.findings import Finding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 PACKAGE = Path(xr_anysat.__file__).parent
 
-CALLS = {*errors.__all__, "warn"}
-"""What is called with a message. Reasons (of ValueError and the like) become part of one."""
 
-KEPT = {"faults", "notes", "found"}
-"""Lists of messages to be raised, warned of or advised together."""
-
-BUILT = {"doubt", "what"}
-"""Variables that a doubt is put together in."""
-
-DOUBTS = {"checks/doubts.py", "checks/values.py", "stac/offsets.py"}
-"""Modules that yield doubts, or put them together."""
-
-SAYS_IT_ALL = (
-    # one argument goes with another
-    "period= goes with frames=",
-    "goes with frames=, whose composites it dates",
-    "geometry_crs= is the CRS of geometry=, which is not given",
-    "--labels goes with a cube",
-    # a call's own grammar, with an example
-    "unknown options",
-    "is neither True, False nor None",
-    "is not of the form B2=my_blue",
-    "there is a column",
-    "two integers of 1 or more are needed",
-    "left and top edge are needed",
-    "a projected CRS in metres is needed",
-    "an integer of 1 or more is needed, or None",
-    "lies before start=",
-    "is not a date:",
-    "does not fit sizes",
-    # of the file system
-    "cannot write …:",
-    "does not exist",
-    "is no folder; make it first",
-    "is a folder; give the name of a file in it",
-    # another message follows, or is as good
-    "--normalize: …",
-    "the cube is empty",
-)
-
-
-def shape(node: ast.AST) -> str:
-    """Text of a literal on one line, with … for what is filled in."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return re.sub(r"\s+", " ", text)
-        case ast.JoinedStr(values=parts):
-            return "".join(map(shape, parts))
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return shape(left) + shape(right)
-    return "…"
-
-
-def texts(node: ast.AST) -> Iterator[str]:
-    """Texts that an argument may be: one, each of a list, either of two branches."""
-    match node:
-        case ast.List(elts=parts) | ast.BoolOp(values=parts):
-            for part in parts:
-                yield from texts(part)
-        case ast.IfExp(body=body, orelse=other):
-            yield from texts(body)
-            yield from texts(other)
-        case _:
-            if re.search("[a-z]{3}", text := shape(node).strip()):
-                yield text
-
-
-def messages(code: str, doubts: bool = False) -> Iterator[str]:
-    """Messages that code raises, warns with, or has a cube's faults and doubts told in."""
+def findings(code):
+    """First arguments of `Finding(...)` in source code: text, or None where it is computed."""
     for node in ast.walk(ast.parse(code)):
         match node:
-            case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in CALLS:
-                yield from texts(first)
-            case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=[first]
-            ) if name in KEPT:
-                yield from texts(first)
-            case ast.Yield(value=ast.expr() as value) if doubts:
-                yield from texts(value)
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if doubts and name in BUILT:
-                yield from texts(value)
-
-
-def literals(code: str) -> Iterator[str]:
-    """Texts in code, docstrings aside."""
-    nodes = list(ast.walk(ast.parse(code)))
-    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-    for node in nodes:
-        if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings:
-            yield shape(node)
+            case ast.Call(func=ast.Name(id=Finding.__name__), args=[first, *_]):
+                yield first.value if isinstance(first, ast.Constant) else None
 
 
 @cache
-def sources() -> dict[str, str]:
+def package_codes():
     paths = sorted(PACKAGE.rglob("*.py"))
-    return {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in paths}
+    return {path: list(findings(path.read_text())) for path in paths}
 
 
-@cache
-def quotes() -> tuple[str, ...]:
-    return tuple(re.sub(r"\s+", " ", found) for found in re.findall(r"\*\*`([^`]+)`\*\*", PAGE))
-
-
-@cache
-def all_messages() -> tuple[str, ...]:
-    return tuple(
-        text for name, code in sources().items() for text in messages(code, name in DOUBTS)
-    )
+def page_codes():
+    """Codes in bold, which stand before what is explained of them."""
+    return re.findall(r"\*\*`([^`]+)`\*\*", PAGE)
 
 
 @pytest.mark.parametrize(
     ("code", "found"),
     [
-        ('raise OptionError(f"size={size!r} is\\n not known")', ["size=… is not known"]),
-        ('raise CubeError(faults or [f"lacks {band}", "no date"])', ["lacks …", "no date"]),
-        ('raise CubeError([f"{path} holds " + reason])', ["… holds …"]),
-        ('warn("too large" if large else f"{n} is too small")', ["too large", "… is too small"]),
-        ('faults.append("the cube" f" has {n} bands")', ["the cube has … bands"]),
-        ('names.append("the cube")', []),
-        ('raise ValueError("a string")', []),
-        ('raise CubeError(faults)\nwarn(f"{ids} {n}")', []),
+        ('raise OptionError(Finding("a.b", "text", given=1))', ["a.b"]),
+        ('faults.append(Finding(code, "text"))', [None]),
+        ('other("a.b", "text")', []),
     ],
 )
-def test_messages_are_found(code, found):
-    assert list(messages(code)) == found
+def test_findings_are_found(code, found):
+    assert list(findings(code)) == found
 
 
-def test_doubts_are_found():
-    code = 'def f():\n    yield "is that so?"\n    what = f"{n} dates are"\n    other = "a name"'
-    assert sorted(messages(code, doubts=True)) == ["is that so?", "… dates are"]
-    assert list(messages(code)) == []
+def test_codes_are_literal_and_well_formed():
+    form = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
+    wrong = {
+        path.name: [code for code in codes if not (code and form.fullmatch(code))]
+        for path, codes in package_codes().items()
+    }
+    assert not {name: codes for name, codes in wrong.items() if codes}
 
 
-def test_every_quote_is_in_the_source():
-    known = [text for code in sources().values() for text in literals(code)]
-    assert [quote for quote in quotes() if not any(quote in text for text in known)] == []
+def test_every_code_is_on_the_page():
+    used = {code for codes in package_codes().values() for code in codes if code}
+    assert used - set(page_codes()) == set()
 
 
-def test_every_quote_is_there_once_and_long_enough_to_search_for():
-    assert [quote for quote, count in Counter(quotes()).items() if count > 1] == []
-    assert [quote for quote in quotes() if " " not in quote or len(quote) < 9] == []
+def test_every_code_on_the_page_is_in_the_package_and_there_once():
+    used = {code for codes in package_codes().values() for code in codes}
+    assert set(page_codes()) - used == set()
+    assert [code for code, count in Counter(page_codes()).items() if count > 1] == []
 
 
-def test_every_message_is_on_the_page():
-    known = (*quotes(), *SAYS_IT_ALL)
-    assert [text for text in all_messages() if not any(part in text for part in known)] == []
-
-
-def test_what_says_it_all_is_still_said_and_nowhere_explained():
-    left = [text for text in all_messages() if not any(quote in text for quote in quotes())]
-    assert [part for part in SAYS_IT_ALL if not any(part in text for text in left)] == []
-
-
-def test_quotes_stand_before_an_explanation():
-    """A paragraph of quotes is followed by one that is none."""
+def test_codes_stand_before_an_explanation():
     parts = PAGE.split("\n\n")
-    for quoted, after in zip(parts, [*parts[1:], "**`"], strict=True):
-        if quoted.startswith("**`"):
-            assert not after.startswith(("**`", "#")), quoted
+    for part, after in zip(parts, [*parts[1:], "#"], strict=True):
+        if part.startswith("**`"):
+            assert not after.startswith(("**`", "#")), part
+
+
+def test_the_example_runs_as_printed():
+    code, printed = (
+        re.search(rf"```{kind}\n(.*?)```", PAGE, re.S)[1] for kind in ("python", "text")
+    )
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "troubleshooting.md", "exec"), {})
+    assert out.getvalue() == printed

@@ -100,7 +100,7 @@ def test_text_and_html_tell_the_same():
     for text in texts(check(cube)):
         plain = " ".join(text.split())
         assert "check: ready to embed" in plain.replace("Check", "check")
-        assert "all ten: B02, B03" in plain
+        assert "all 10: B02, B03" in plain
         assert "reads of the cube" in plain
         assert "memory" in plain
         assert check(cube).advice[0] in plain
@@ -120,8 +120,8 @@ def test_html_is_escaped():
     ("names", "shown"),
     [
         (("blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16",
-          "swir22"), "all ten: B2 = blue, B3 = green"),
-        (LABELS, "all ten: B02, B03"),
+          "swir22"), "all 10: B2 = blue, B3 = green"),
+        (LABELS, "all 10: B02, B03"),
     ],
 )  # fmt: skip
 def test_bands_are_named_as_they_came(names, shown):
@@ -270,7 +270,8 @@ def test_warnings_of_embed_are_doubts(cube, options):
     with pytest.warns(AnySatWarning) as caught:
         cube.chunk().anysat.embed(**{"model": TINY, "tile_size": 16, **options})
     report = check(cube, **options)  # a warning would be an error
-    assert {text for w in caught for text in map(str, w.message.findings)} == set(report.doubts)
+    ours = [w.message for w in caught if isinstance(w.message, AnySatWarning)]
+    assert {text for warning in ours for text in map(str, warning.findings)} == set(report.doubts)
     assert report.ok
 
 
@@ -515,19 +516,19 @@ def test_a_mask_counts():
 def test_windows_are_where_they_say(turn):
     """A cube whose values are their places, from the north-west."""
     cube = make_cube(8, 8, dates=1)
-    rows, columns = 900, 700
+    rows, columns = 560, 440
     place = np.arange(rows * columns).reshape(1, 1, rows, columns)
     values = place + 7 * np.arange(10).reshape(1, 10, 1, 1)
     cube = xr.DataArray(
-        values.astype("float64"), dims=cube.dims,
+        values.astype("float32"), dims=cube.dims,
         coords={"time": cube.time, "band": cube.band, "y": 5e6 - 10 * np.arange(rows),
                 "x": 5e5 + 10 * np.arange(columns)},
     ).rio.write_crs(32631)  # fmt: skip
     turned = cube.isel(y=slice(None, None, turn[0]), x=slice(None, None, turn[1]))
     # blocks that, turned, lie where those of the plain cube lie
-    chunks = {"y": (500, 400)[:: turn[0]], "x": (300, 400)[:: turn[1]]}
+    chunks = {"y": (300, 260)[:: turn[0]], "x": (180, 260)[:: turn[1]]}
     sample = check(turned.chunk(chunks), sample=True).sample
-    assert sample == check(cube.chunk(y=(500, 400), x=(300, 400)), sample=True).sample
+    assert sample == check(cube.chunk(y=(300, 260), x=(180, 260)), sample=True).sample
     assert len(sample.windows) == 4
     seen = [cube.values[0, 0, a:b, c:d].ravel() for a, b, c, d in sample.windows]
     expected = np.quantile(np.concatenate(seen), [0.02, 0.5, 0.98])
@@ -550,11 +551,11 @@ def reader(rows, columns, chunks, dates=3):
     ("size", "chunks", "dates", "most"),
     [
         ((300, 280), (1, 1, 100, 100), 3, 120),  # four windows, each within a block
-        ((300, 280), (1, 1, 40, 40), 3, 400),  # blocks smaller than a window
+        ((300, 280), (1, 5, 40, 40), 3, 400),  # blocks smaller than a window
         ((300, 280), (3, 10, 300, 280), 3, 1),
         ((40, 40), (1, 1, 40, 40), 60, 240),  # not all dates
         ((40, 40), (60, 10, 40, 40), 60, 1),
-        ((300, 280), (1, 1, 300, 280), 30, 240),
+        ((300, 280), (1, 1, 300, 280), 26, 240),
     ],
 )
 def test_few_blocks_are_read_and_these_are_counted(size, chunks, dates, most):
@@ -760,8 +761,8 @@ def test_no_picture_without_matplotlib(monkeypatch):
 
 
 def test_advice_on_chunks(monkeypatch):
-    small = reader(200, 200, (1, 1, 10, 10), dates=6).cube
-    assert "24,000 blocks of 200 B" in str(advised(small)["cost.small-blocks"])
+    small = reader(90, 80, (1, 1, 10, 10)).cube
+    assert "2,160 blocks of 200 B" in str(advised(small)["cost.small-blocks"])
     assert "cost.small-blocks" not in advised(sound().chunk(x=8))
     monkeypatch.setattr(xr_anysat.layout.chunks, "LONGEST_CHUNK", 4)
     large = sound(48, 48).chunk(x=48)

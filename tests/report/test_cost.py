@@ -37,7 +37,7 @@ def test_temporal(size):
     got = counted(lambda: made.encode_pixels(values, valid, days))
     passes = len(valid[valid.any(1)].sum(1).unique())  # the learned query is folded once a pass
     folding = passes * 16 * 8 * width
-    assert got - folding == cost.total(cost.temporal_products(made.config, pixel_dates, pixels))
+    assert got - folding == cost.total(cost.temporal_products(made.config, 10, pixel_dates, pixels))
 
 
 @pytest.mark.parametrize("sub_patches", [True, False])
@@ -64,8 +64,8 @@ def test_figures_of_the_base_network_by_hand():
     """From the widths of the published layers, written out."""
     base = model_config("base")
     band_mlp = 10 * 96 + 96 * 384 + 384 * 768 + 768 * 1536 + 1536 * 768
-    assert cost.total(cost.temporal_products(base, 1, 0)) == band_mlp + 768 * 16 + 768
-    assert cost.total(cost.temporal_products(base, 0, 1)) == 768**2
+    assert cost.total(cost.temporal_products(base, 10, 1, 0)) == band_mlp + 768 * 16 + 768
+    assert cost.total(cost.temporal_products(base, 10, 0, 1)) == 768**2
     linear, attention, bias = 17 * 12 * 768**2, 2 * 17 * 17 * 768, 17 * 64 * 8
     spatial = cost.spatial_products(base, 1, 16, last_block=True)
     assert cost.total(spatial) == 6 * (linear + attention + bias)

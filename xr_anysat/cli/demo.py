@@ -100,7 +100,7 @@ def run_demo(
     array, spec = known.source, known.spec
     say(f"cube: {name}")
     say(_describe(spec))
-    model = _model(size, say)
+    model = find_model(size, say)
     start = time.perf_counter()
     embedding = embed(array, "grid", model=model, progress=True)
     seconds = time.perf_counter() - start
@@ -145,8 +145,8 @@ def _when(spec: CubeSpec) -> str:
     return first if first == last else f"{len(spec.dates)} dates from {first} to {last}"
 
 
-def _model(size: str, say: Say) -> Model:
-    """Take the published weights if they are there or can be fetched, else random ones."""
+def find_model(size: str, say: Say) -> Model:
+    """Use the published weights if they are there or can be fetched, otherwise random ones."""
     if size != "base" and not os.environ.get("XR_ANYSAT_WEIGHTS"):
         say(f"model: AnySat {size} with RANDOM weights (only base weights are published)")
         return Model(size, weights=RANDOM)

@@ -48,7 +48,7 @@ class Words:
 def _as_option(remedy: SetOption, flag: str) -> str | None:
     """Write an argument as an option; None where that cannot be done."""
     if remedy.command is not None:
-        return remedy.command.replace("{}", flag)
+        return remedy.command.replace("{}", flag, 1)
     match remedy.value:
         case value if value is ... or value is True:
             return flag

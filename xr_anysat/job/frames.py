@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from xr_anysat.cube.frames import find_periods
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import Finding, SetOption, given
 
 from .options import Options, check_whole
 
@@ -41,13 +41,13 @@ def find_frames(
         For periods that are none, or that hold no date.
     """
     moments = np.array(dates, dtype="M8[s]")
-    period = SetOption("period", python=f"period={options.period!r}")
+    period = given("period", options.period)
     if options.frames is None:
-        for given, option in (
+        for is_set, option in (
             (options.period is not None, SetOption("period")),
             (options.frame_date != "middle", SetOption("frame_date", options.frame_date)),
         ):
-            if given:
+            if is_set:
                 raise OptionError(
                     Finding(
                         "frames.absent",

@@ -8,7 +8,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import Finding, SetOption, given
 from xr_anysat.layout.chunks import working_chunks
 from xr_anysat.layout.grid import PatchGrid, PixelGrid
 from xr_anysat.layout.patches import PatchAxis
@@ -62,7 +62,7 @@ def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid
             Finding(
                 "tile.overlap",
                 "{option} is not a share from 0 to below 1",
-                option=SetOption("overlap", python=f"overlap={overlap!r}"),
+                option=given("overlap", overlap),
             )
         )
     tile = pixels // patch
@@ -84,7 +84,7 @@ def _find_patch(patch_size: Any, gsd: float) -> tuple[float, int]:
             Finding(
                 "patch.length",
                 "{option} is not a length in metres",
-                option=SetOption("patch_size", python=f"patch_size={patch_size!r}"),
+                option=given("patch_size", patch_size),
             )
         )
     patch = round(float(size) / gsd)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import Finding, given
 
 from .model import Model
 
@@ -64,7 +64,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
             Finding(
                 "option.choice",
                 "{option} is not one of {choices}",
-                option=SetOption(name, python=f"{name}={value!r}", command="{} " + str(value)),
+                option=given(name, value),
                 choices=list(choices),
             )
         )
@@ -78,7 +78,7 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
             Finding(
                 "option.whole",
                 "{option} is not a whole number {bounds}",
-                option=SetOption(name, python=f"{name}={value!r}", command="{} " + str(value)),
+                option=given(name, value),
                 bounds=f"of at least {least}" if most is None else f"from {least} to {most}",
             )
         )

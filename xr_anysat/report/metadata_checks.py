@@ -30,6 +30,8 @@ OFFSET_BASELINE = 4.0
 
 OFFSET_DN = 1000
 
+DN_PER_REFLECTANCE = DEFAULT.dn_per_reflectance or 1
+
 LONG_GAP = np.timedelta64(90, "D")
 """A season."""
 
@@ -183,14 +185,14 @@ def value_doubts(
             severity="doubt",
         )
     applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}
-    scaled = [factor for factor, _ in applied if factor <= 10 / DEFAULT.dn_per_reflectance]
+    scaled = [factor for factor, _ in applied if factor <= 10 / DN_PER_REFLECTANCE]
     if array.dtype.kind == "f" and scaled and normalize in ("treesatai", "reflectance"):
         yield Finding(
             "scale.rescaled",
             "the values were multiplied by {factor:g} when they were read, which makes them "
             "reflectance, but {option} is for DN. Open the file with {0}, or embed {1}.",
             Call("mask_and_scale=False"),
-            Call(f"cube * {DEFAULT.dn_per_reflectance}"),
+            Call(f"cube * {DN_PER_REFLECTANCE}"),
             severity="doubt",
             factor=scaled[0],
             option=SetOption("normalize", normalize),
@@ -225,7 +227,7 @@ def offset_doubts(
         return  # a fault; or load_s2 has removed it
     own = normalize in ("zscore", "tile_zscore")
     seen = np.full(len(moments), np.nan) if darkest is None else np.asarray(darkest)
-    floor = OFFSET_DN / (DEFAULT.dn_per_reflectance if scale == "reflectance" else 1)
+    floor = OFFSET_DN / (DN_PER_REFLECTANCE if scale == "reflectance" else 1)
     high = seen > 0.95 * floor
     scalings = [_scaling(source.attrs) for source in sources]
     stated = [offset / factor for factor, offset in scalings if offset and factor]

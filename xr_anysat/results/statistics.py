@@ -13,7 +13,7 @@ from xr_anysat._version import __version__
 from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, Finding, given
 from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
 from xr_anysat.job.options import is_number
 from xr_anysat.keywords import suggests_keywords
@@ -68,7 +68,7 @@ def band_stats(
                 "{option} is not a share of the cube's pixels, above 0 and up to 1; for every "
                 "twentieth of them: {0}.",
                 Call("cube.anysat.band_stats(sample=0.05)"),
-                option=SetOption("sample", python=f"sample={sample!r}"),
+                option=given("sample", sample),
             )
         )
     known = understand(cube, bands=bands, mask=mask, dated=False)
