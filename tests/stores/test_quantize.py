@@ -340,8 +340,8 @@ def test_the_sample_is_of_the_map(mode, overlap, limits, monkeypatch):
     options = {"model": TINY, "tile_size": 16, "overlap": overlap, "normalize": "treesatai"}
     job = make_job(one.chunk(x=24, y=24), options_of(mode, options))
     scheduler = find_scheduler(job.cube.values, True)
-    effort = RetryPolicy(scheduler=scheduler, retries=0, skip=False, progress=False)
-    drawn = sample.draw_sample(job, effort)
+    policy = RetryPolicy(scheduler=scheduler, retries=0, skip=False, progress=False)
+    drawn = sample.draw_sample(job, policy)
     cells = one.anysat.embed(mode, **options).stack(cell=("y", "x")).dropna("cell").values.T
     if limits == "whole":
         assert drawn.windows == 1
@@ -368,7 +368,8 @@ def test_what_the_sample_costs(length, share, monkeypatch):
         dims=small.dims,
         coords={**small.coords, "x": 500_005 + along, "y": 4_999_995 - along},
     )
-    windows = sample.find_windows(make_job(wide, options_of("grid", {"model": TINY})))
+    job = make_job(wide, options_of("grid", {"model": TINY}))
+    windows = sample.find_windows(job)
     assert 1 <= len(windows) <= 64
     patches = sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
     assert patches * 16 / length**2 <= share * 1.02
