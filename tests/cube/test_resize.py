@@ -9,9 +9,9 @@ import shapely
 import torch
 import xarray as xr
 from support.cubes import NORTH, TINY, WEST, WIDTH, assert_same, by_hand, make_cube, punch
+from xr_anysat.job.build import understand_cube
 
 from xr_anysat.cube.resize import resized
-from xr_anysat.job.build import understand_cube
 
 
 def shrink(cube, size, mask=None):

@@ -521,7 +521,7 @@ def test_chunks_of_a_result_are_bounded_whatever_the_source(size, dates, chunk, 
     encode = next(name for name in result.dask.layers if name.startswith("anysat-encode"))
     chunks = len(result.dask.layers[encode])
     assert chunks < (size / 70) ** 2
-    assert len(result.dask) < 2.6 * data.npartitions + 18 * chunks
+    assert len(result.dask) < 2.6 * data.npartitions + 26 * chunks
 
 
 # Reading -----------------------------------------------------------------------------------------

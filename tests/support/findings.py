@@ -24,8 +24,10 @@ def finds(code: str, kind: type[AnySatError] = AnySatError) -> Iterator[Any]:
 
 @contextmanager
 def warns_of(code: str) -> Iterator[Any]:
-    """Expect a warning of a code; others may be among them."""
+    """Expect a warning of a code; gives a list that the package's warnings are in afterwards."""
+    ours: list[Any] = []
     with pytest.warns(AnySatWarning) as caught:
-        yield caught
-    ours = [w.message for w in caught if isinstance(w.message, AnySatWarning)]
-    assert any(code in codes(message) for message in ours), list(map(str, ours))
+        yield ours
+    ours += [warning for warning in caught if isinstance(warning.message, AnySatWarning)]
+    found = [warning.message for warning in ours]
+    assert any(code in codes(message) for message in found), list(map(str, found))

@@ -6,10 +6,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from xr_anysat.layout.chunks import rechunk
+from xr_anysat.layout.grid import coarse_grid
 
 from .canonical import CanonicalCube, as_dask
 from .values import validity_mask
@@ -40,14 +39,13 @@ def resized(cube: CanonicalCube, size: int) -> CanonicalCube:
         _weighted, values, valid[:, None], dtype="float32", meta=np.empty((0,) * 4, np.float32)
     )
     small = cube.finish(_shrink(weighted, valid.astype("float32"), filters))
-    scale = Affine.scale(width / shape[1], height / shape[0])
     return replace(
         cube,
         values=as_dask(small, cube.lazy),
         valid=None,
         spec=replace(
             spec,
-            geobox=GeoBox(shape, spec.geobox.transform * scale, spec.geobox.crs),
+            geobox=coarse_grid(spec.geobox, shape, (height / shape[0], width / shape[1])),
             nodata=(),
             dtype="float32",
         ),

@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption, given
 from xr_anysat.layout.chunks import working_chunks
-from xr_anysat.layout.grid import PatchGrid, PixelGrid
+from xr_anysat.layout.grid import PatchGrid, PixelGrid, coarse_grid
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.layout.tiles import ChunkedAxis
 
@@ -72,7 +71,7 @@ def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid
         ChunkedAxis(axis=PatchAxis(patches=n, tile=tile, stride=stride), chunks=(n,))
         for n in below.patches
     )
-    patches = GeoBox(below.patches, geobox.transform * Affine.scale(patch), geobox.crs)
+    patches = coarse_grid(geobox, below.patches, (patch, patch))
     return PatchGrid(patch_size=size, geobox=patches, rows=rows, columns=columns), below
 
 

@@ -9,10 +9,33 @@ from odc.geo.geobox import GeoBox
 
 from .tiles import ChunkedAxis, Part
 
-__all__ = ["Cells", "MapPart", "PatchGrid", "PixelGrid"]
+__all__ = ["Cells", "MapPart", "PatchGrid", "PixelGrid", "coarse_grid"]
 
 Cells = Literal["patch", "tile"]
 """What a map has a cell for."""
+
+
+def coarse_grid(
+    geobox: GeoBox, shape: tuple[int, int], step: tuple[float, float], margin: float = 0
+) -> GeoBox:
+    """Lay larger cells on a grid that is north up.
+
+    Parameters
+    ----------
+    geobox
+        The grid.
+    shape
+        Rows and columns of cells.
+    step
+        Height and width of a cell, in cells of the grid.
+    margin
+        Cells of the grid to the north and west of the first.
+    """
+    # Products of affine transforms have another operator since affine 3, and warn of the former.
+    a, _, west, _, e, north = tuple(geobox.transform)[:6]
+    height, width = step
+    transform = Affine(a * width, 0, west + a * margin, 0, e * height, north + e * margin)
+    return GeoBox(shape, transform, geobox.crs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +135,7 @@ class PatchGrid:
             return self.geobox
         rows, columns = self.rows.axis, self.columns.axis
         margin = (rows.tile - rows.stride) / 2
-        step = Affine.translation(margin, margin) * Affine.scale(rows.stride)
-        shape = (rows.tiles, columns.tiles)
-        return GeoBox(shape, self.geobox.transform * step, self.geobox.crs)
+        return coarse_grid(self.geobox, (rows.tiles, columns.tiles), (rows.stride,) * 2, margin)
 
     def part(self, cells: Cells, rows: tuple[int, int], columns: tuple[int, int]) -> MapPart:
         """Find what a part of a map needs: chunks of the map as (first, one after the last)."""
