@@ -14,6 +14,12 @@ def codes(said: Any) -> list[str]:
     return [finding.code for finding in getattr(said, "findings", said)]
 
 
+def findings_of(warnings: Any) -> list[Any]:
+    """Findings of those recorded warnings that are ours."""
+    ours = [w.message for w in warnings if isinstance(w.message, AnySatWarning)]
+    return [finding for message in ours for finding in message.findings]
+
+
 @contextmanager
 def finds(code: str, kind: type[AnySatError] = AnySatError) -> Iterator[Any]:
     """Expect an error that has a finding of a code among its findings."""
@@ -27,5 +33,5 @@ def warns_of(code: str) -> Iterator[Any]:
     """Expect a warning of a code; others may be among them."""
     with pytest.warns(AnySatWarning) as caught:
         yield caught
-    ours = [w.message for w in caught if isinstance(w.message, AnySatWarning)]
-    assert any(code in codes(message) for message in ours), list(map(str, ours))
+    ours = findings_of(caught)
+    assert code in codes(ours), list(map(str, ours))
