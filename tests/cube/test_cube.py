@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.findings import codes, finds
 from support.helpers import BANDS, EARTH_SEARCH, PADDED, make_cube, make_dataset
-from xr_anysat.job.build import understand_cube
 
 import xr_anysat
-from xr_anysat.compute.normalize import validity_mask
-from xr_anysat.cube.spec import canonical
+from xr_anysat.cube.canonical import understand
+from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import AnySatError, CubeError
 
 DEGREES = {"crs": "EPSG:4326", "step": (-1e-4, 1e-4), "corner": (48.8, 2.3)}
@@ -25,12 +24,12 @@ DEGREES = {"crs": "EPSG:4326", "step": (-1e-4, 1e-4), "corner": (48.8, 2.3)}
 
 def values_of(cube, **options):
     """(time, band, y, x) as the network will see them."""
-    return np.asarray(canonical(*understand_cube(cube, **options)))
+    return np.asarray(understand(cube, **options).values)
 
 
 def faults(cube, **options):
     with pytest.raises(CubeError) as caught:
-        understand_cube(cube, **options)
+        understand(cube, **options)
     return caught.value.findings
 
 
@@ -48,8 +47,8 @@ def repaired(cube, finding):
 
 def valid(cube, **options):
     """Where all bands of a pixel-date are there, (time, y, x)."""
-    array, spec = understand_cube(cube, **options)
-    return validity_mask(canonical(array, spec), None, spec.nodata)
+    found = understand(cube, **options)
+    return validity_mask(np.asarray(found.values), None, found.spec.nodata)
 
 
 # -- dimensions --------------------------------------------------------------------------------
@@ -70,9 +69,9 @@ def test_a_cube_without_time_in_any_order(dims):
 @pytest.mark.parametrize("name", ["band", "bands", "Band", "variable", "channel", "my_bands"])
 def test_names_of_the_band_dimension(name):
     cube = make_cube().rename(band=name)
-    array, spec = understand_cube(cube)
-    assert spec.band_dim == name
-    np.testing.assert_array_equal(canonical(array, spec), make_cube().values)
+    found = understand(cube)
+    assert found.spec.band_dim == name
+    np.testing.assert_array_equal(found.values, make_cube().values)
 
 
 def test_a_dimension_too_many():
@@ -152,17 +151,16 @@ OTHERS = ("my_blue", *PADDED[1:])
 @pytest.mark.parametrize("make", [make_cube, make_dataset])
 def test_bands_said(make):
     cube = make(bands=OTHERS)
-    array, spec = understand_cube(cube, bands={"B2": "my_blue"})
-    assert spec.band_labels == OTHERS
-    np.testing.assert_array_equal(canonical(array, spec), make_cube().values)
+    found = understand(cube, bands={"B2": "my_blue"})
+    assert found.spec.band_labels == OTHERS
+    np.testing.assert_array_equal(found.values, make_cube().values)
 
 
 @pytest.mark.parametrize("make", [make_cube, make_dataset])
 def test_bands_said_go_before_those_found(make):
     cube = make(bands=(*PADDED, "blue", "corrected_green"))
     said = {"B2": "blue", "B3": "corrected_green"}
-    _, spec = understand_cube(cube, bands=said)
-    assert spec.band_labels == ("blue", "corrected_green", *PADDED[2:])
+    assert understand(cube, bands=said).spec.band_labels == ("blue", "corrected_green", *PADDED[2:])
 
 
 @pytest.mark.parametrize("labels", [tuple(range(10)), tuple(range(100, 110))])
@@ -200,7 +198,7 @@ def test_bands_under_two_names(make):
     assert finding.data["labels"] == ["B02", "blue"]
     (remedy,) = finding.remedies
     assert remedy.python == 'cube.anysat.embed(bands={"B2": "B02"})'
-    assert understand_cube(cube, **{remedy.name: remedy.value})[1].band_labels == PADDED
+    assert understand(cube, **{remedy.name: remedy.value}).spec.band_labels == PADDED
 
 
 def test_a_band_that_is_there_twice():
@@ -273,8 +271,8 @@ def test_a_band_without_dates():
 def test_dtypes_of_a_dataset_are_brought_together():
     dataset = make_dataset()
     dataset["B03"] = dataset["B03"].astype("float32")
-    array, spec = understand_cube(dataset)
-    assert spec.dtype == str(array.dtype) == "float32"
+    found = understand(dataset)
+    assert found.spec.dtype == str(found.values.dtype) == "float32"
 
 
 # -- missing values ----------------------------------------------------------------------------
@@ -300,19 +298,19 @@ def test_declared_missing_values(way, dtype):
     assert valid(cube).all()
     expected[1, 2, 3] = expected[2, 0, 0] = False
     declared = DECLARED[way](cube, 7)
-    assert understand_cube(declared)[1].nodata == (7,)
+    assert understand(declared).spec.nodata == (7,)
     np.testing.assert_array_equal(valid(declared), expected)
 
 
 def test_missing_values_in_encoding():
     cube = make_cube()
     cube.encoding["_FillValue"] = np.uint16(65535)
-    assert understand_cube(cube)[1].nodata == (65535,)
+    assert understand(cube).spec.nodata == (65535,)
 
 
 def test_several_missing_values():
     cube = make_cube().assign_attrs(nodata=0, _FillValue=[65535, 0], missing_value=None)
-    assert understand_cube(cube)[1].nodata == (0, 65535)
+    assert understand(cube).spec.nodata == (0, 65535)
 
 
 @pytest.mark.parametrize("value", [None, "none", np.nan, "nan", [], -9999])
@@ -347,9 +345,9 @@ def test_the_missing_value_of_numbers_that_are_not_scaled_is_their_own():
 def test_missing_values_of_a_dataset():
     dataset = make_dataset(nodata=0)
     dataset["B11"][1, 2, 3] = 0
-    array, spec = understand_cube(dataset)
-    assert spec.nodata == (0,)
-    assert array.dtype == "uint16"
+    found = understand(dataset)
+    assert found.spec.nodata == (0,)
+    assert found.values.dtype == "uint16"
     expected = np.ones((3, 4, 6), dtype=bool)
     expected[1, 2, 3] = False
     np.testing.assert_array_equal(valid(dataset), expected)
@@ -372,7 +370,7 @@ def test_bands_that_declare_different_missing_values():
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int64", "float16", "float32", "f8"])
 def test_any_real_dtype(dtype):
-    assert understand_cube(make_cube(dtype=dtype))[1].dtype == np.dtype(dtype).name
+    assert understand(make_cube(dtype=dtype)).spec.dtype == np.dtype(dtype).name
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "bool", "object", "U5"])
@@ -388,7 +386,7 @@ def test_other_dtypes(dtype):
 def test_every_fault_of_a_dataarray_in_one_error():
     cube = make_cube(bands=PADDED[:7], dtype="complex64", **DEGREES).drop_vars("time")
     with pytest.raises(CubeError) as caught:
-        understand_cube(cube.expand_dims(member=2))
+        understand(cube.expand_dims(member=2))
     found = caught.value
     assert codes(found) == [
         "cube.dtype", "grid.not-metres", "bands.missing", "cube.extra-dimensions", "dates.none",
@@ -456,19 +454,19 @@ def test_nothing_is_read_and_nothing_changed(make):
     cube = make().chunk({"x": 2})
     before = cube.copy(deep=True)
     with dask.config.set(scheduler=refuse):
-        array, spec = understand_cube(cube)
-        assert spec.chunked
-        assert dask.is_dask_collection(canonical(array, spec))
+        found = understand(cube)
+        assert found.lazy
+        assert dask.is_dask_collection(found.values)
     xr.testing.assert_identical(cube, before)
-    assert not understand_cube(make())[1].chunked
+    assert not understand(make()).lazy
 
 
 def test_descriptions_of_equal_cubes_are_equal():
-    one, other = (understand_cube(make_cube())[1] for _ in range(2))
+    one, other = (understand(make_cube()).spec for _ in range(2))
     assert one == other
     assert tokenize(one) == tokenize(other)
     assert pickle.loads(pickle.dumps(one)) == one
-    assert one != understand_cube(make_cube(shape=(4, 7)))[1]
+    assert one != understand(make_cube(shape=(4, 7))).spec
 
 
 def test_a_cube_as_stackstac_makes_it():

@@ -11,8 +11,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from support.helpers import make_cube, make_dataset
-from xr_anysat.job.build import understand_cube
 
+from xr_anysat.cube.canonical import understand
 from xr_anysat.cube.dates import day_of_year
 from xr_anysat.errors import CubeError
 from xr_anysat.findings import SetOption
@@ -22,17 +22,17 @@ DAYS = [59, 59, 364]
 
 
 def days(cube, **options):
-    return list(understand_cube(cube, **options)[1].day_of_year)
+    return list(understand(cube, **options).spec.day_of_year)
 
 
 def moments(cube, **options):
-    return list(understand_cube(cube, **options)[1].dates)
+    return list(understand(cube, **options).spec.dates)
 
 
 def fault(cube, code, **options):
     """The one fault of a cube, which is of a code."""
     with pytest.raises(CubeError) as caught:
-        understand_cube(cube, **options)
+        understand(cube, **options)
     (finding,) = caught.value.findings
     assert finding.code == code
     return finding
@@ -168,7 +168,7 @@ ONE = {
 def test_a_cube_without_time_counts_as_one_date(kind):
     cube = make_cube().isel(time=0, drop=True)
     assert days(cube, dates=ONE[kind]) == [364]
-    assert understand_cube(cube, dates=ONE[kind])[1].time_dim is None
+    assert understand(cube, dates=ONE[kind]).spec.time_dim is None
 
 
 @pytest.mark.parametrize("make", [make_cube, make_dataset])
@@ -183,14 +183,14 @@ def test_a_scalar_time_coordinate_of_another_name(name):
 
 @pytest.mark.parametrize("name", ["t", "date", "Time", "acquisition_time", "scene"])
 def test_names_of_the_time_dimension(name):
-    array, spec = understand_cube(make_cube(dates=ISO).rename(time=name))
-    assert spec.time_dim == name
-    assert array.sizes[name] == 3
+    found = understand(make_cube(dates=ISO).rename(time=name))
+    assert found.spec.time_dim == name
+    assert found.values.shape[0] == 3
 
 
 def test_a_dimension_without_coordinate_or_name_is_time_if_none_else_is():
     cube = undated().rename(time="scene")
-    assert understand_cube(cube, dates=ISO)[1].time_dim == "scene"
+    assert understand(cube, dates=ISO).spec.time_dim == "scene"
 
 
 # -- dates that are not where they should be ---------------------------------------------------

@@ -142,7 +142,7 @@ def test_bands_along_a_dimension_of_any_name_are_those_of_a_cube():
 )
 def test_a_misspelt_keyword_names_the_nearest(call, meant, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with finds("option.unknown", KeywordError) as raised:
+    with finds("option.misspelt", KeywordError) as raised:
         call()
     assert isinstance(raised.value, TypeError)
     assert meant in str(raised.value)

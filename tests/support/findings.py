@@ -14,6 +14,12 @@ def codes(said: Any) -> list[str]:
     return [finding.code for finding in getattr(said, "findings", said)]
 
 
+def findings_of(warnings: Any) -> list[Any]:
+    """Findings of those recorded warnings that are ours."""
+    ours = [w.message for w in warnings if isinstance(w.message, AnySatWarning)]
+    return [finding for message in ours for finding in message.findings]
+
+
 @contextmanager
 def finds(code: str, kind: type[AnySatError] = AnySatError) -> Iterator[Any]:
     """Expect an error that has a finding of a code among its findings."""

@@ -1,138 +1,176 @@
-"""What is to be added to the DN of a STAC item's image, by what the item says of it."""
+"""What is to be added to the DN of a Sentinel-2 image, by what its STAC item says."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from xr_anysat.errors import OptionError
-from xr_anysat.sensors.sentinel2 import DN_PER_REFLECTANCE
+from xr_anysat.errors import OptionError, warn
+from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.sensors.processing import (
+    BASELINE_PROPERTIES,
+    OFFSET_APPLIED,
+    OFFSET_BASELINE,
+    OFFSET_DN,
+)
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 
-__all__ = ["Offsets", "check_offset", "find_baseline", "find_offsets", "named", "some"]
+from .items import items_text, names_text
 
-BASELINE_OF_OFFSET = 4.0
-"""First processing baseline whose DN are 1000 too high (ESA, S2-PDGS-TAS-DI-PSD)."""
-
-OFFSET = -1000
-"""DN to add to them: BOA_ADD_OFFSET of Level-2A, RADIO_ADD_OFFSET of Level-1C, in every band."""
-
-_APPLIED = "earthsearch:boa_offset_applied"
-"""Of Earth Search's sentinel-2-l2a: whether it has removed the offset from the files itself. The
-offset that its bands state is that of the product: it goes by the baseline alone, and is the same
-in items that state true and false."""
+__all__ = ["Offsets", "check_offset", "find_baseline", "find_offsets", "warn_of_contradictions"]
 
 _BASELINE = re.compile(r"\d\d\.\d\d")
 _BASELINE_IN_NAME = re.compile(r"_N(\d\d)(\d\d)_")
+_WAYS = [Call(f"load_s2(items, offset={number})") for number in (-OFFSET_DN, 0)]
 
 Offsets = int | Mapping[str, int] | None
 
 
 def check_offset(offset: Any, ids: Sequence[str]) -> Offsets:
-    """Offsets that the user says, or an OptionError."""
+    """Offsets as the user gives them, or an OptionError."""
     if offset is None:
         return None
     by_id = isinstance(offset, Mapping)
     for number in offset.values() if by_id else [offset]:
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
             raise OptionError(
-                f"offset={offset!r} is not a whole number of DN, as -1000 or 0, nor a mapping from "
-                "items' ids to such numbers"
+                Finding(
+                    "offset.not-whole",
+                    "{given} is not a whole number of DN, as -1000 or 0, nor a mapping from items' "
+                    "ids to such numbers",
+                    given=SetOption("offset", offset),
+                )
             )
     if not by_id:
         return int(offset)
     unknown = [str(name) for name in offset if str(name) not in ids]
     if unknown:
-        raise OptionError(f"offset= names {some(unknown)}, which are no ids of the items")
+        raise OptionError(
+            Finding(
+                "offset.unknown-items",
+                "{option} names {unknown}, which are not ids of the items",
+                option=SetOption("offset"),
+                unknown=names_text(unknown),
+            )
+        )
     return {str(name): int(number) for name, number in offset.items()}
 
 
 def find_offsets(
-    items: Sequence[Any],
-    baselines: Sequence[str],
-    found: Sequence[Mapping[str, str]],
-    said: Offsets,
-    faults: list[str],
-    doubts: dict[str, list[str]],
+    items: Sequence[Any], baselines: Sequence[str], given: Offsets, faults: list[Finding]
 ) -> list[int]:
-    """DN to add to each item: by its baseline, unless it says that this was done."""
+    """DN to add to each item: by its baseline, unless it says that this was done.
+
+    Parameters
+    ----------
+    items
+        Of pystac.
+    baselines
+        Of each, as found.
+    given
+        What the user says.
+    faults
+        Faults found are added here.
+    """
     unknown, offsets = [], []
-    for item, baseline, keys in zip(items, baselines, found, strict=True):
-        name = str(item.id)
-        given = said.get(name) if isinstance(said, Mapping) else said
-        applied = item.properties.get(_APPLIED)
-        if given is not None or (not baseline and applied is not True):
-            if given is None:
-                unknown.append(name)
-            offsets.append(given or 0)
-            continue
-        added = bool(baseline) and float(baseline) >= BASELINE_OF_OFFSET
-        offsets.append(OFFSET if added and applied is not True else 0)
-        stated = _raster_offsets(item, keys.values())
-        doubt = _doubt(baseline, added, applied, offsets[-1], stated)
-        if doubt:
-            doubts.setdefault(doubt, []).append(name)
+    for item, baseline in zip(items, baselines, strict=True):
+        offset = _given_for(item, given)
+        applied = item.properties.get(OFFSET_APPLIED) is True
+        if offset is None and not baseline and not applied:
+            unknown.append(str(item.id))
+        if offset is None:
+            offset = -OFFSET_DN if _is_raised(baseline) and not applied else 0
+        offsets.append(offset)
     if unknown:
         faults.append(
-            f"{named(unknown)} do not say of which processing baseline they are "
-            "(s2:processing_baseline, processing:version), and from 04.00 on 1000 was added to "
-            "all values; say what to add: load_s2(items, offset=-1000), or offset=0."
+            Finding(
+                "items.no-baseline",
+                "{items} do not say of which processing baseline they are ({properties}), and from "
+                "04.00 on 1000 was added to all values; say what to add: {0}, or {1}.",
+                *_WAYS,
+                items=items_text(unknown),
+                properties=", ".join(BASELINE_PROPERTIES),
+            )
         )
     return offsets
 
 
-def _doubt(baseline: str, added: bool, applied: Any, offset: int, stated: Sequence[float]) -> str:
-    """Say where the statements of an item contradict one another; "" where they do not."""
-    era = f"a processing baseline {'from' if added else 'before'} 04.00{' on' if added else ''}"
-    if applied is True and baseline and not added:
-        doubt = f"state {_APPLIED}=true, but have {era}, where there is no offset to remove"
-    elif applied is True and added and set(stated) == {float(OFFSET)}:
-        return ""  # the product's, removed by now
-    elif stated and set(stated) != {float(offset)}:
-        says = f"have {era}" if applied is None else f"state {_APPLIED}={str(applied).lower()}"
-        numbers = ", ".join(f"{number:g}" for number in stated)
-        doubt = f"{says}, but their bands state an offset of {numbers} DN"
-    else:
+def warn_of_contradictions(
+    items: Sequence[Any],
+    baselines: Sequence[str],
+    offsets: Sequence[int],
+    assets: Sequence[Mapping[str, str]],
+    given: Offsets,
+) -> None:
+    """Warn where items contradict themselves on their offset, unless the user says it."""
+    doubtful: dict[tuple[str, int], list[str]] = {}
+    for item, baseline, offset, keys in zip(items, baselines, offsets, assets, strict=True):
+        statements = _contradiction(item, baseline, offset, keys.values())
+        if statements and _given_for(item, given) is None:
+            doubtful.setdefault((statements, offset), []).append(str(item.id))
+    for (statements, offset), ids in doubtful.items():
+        warn(
+            Finding(
+                "items.offset",
+                "{items} contradict themselves on their offset: they state {statements}. {offset} "
+                "is added to their values. Look at some, and say what to add: {0}, {1}, or by id.",
+                *_WAYS,
+                severity="warning",
+                items=items_text(ids),
+                statements=statements,
+                offset=offset or "Nothing",
+            )
+        )
+
+
+def _given_for(item: Any, given: Offsets) -> int | None:
+    return given.get(str(item.id)) if isinstance(given, Mapping) else given
+
+
+def _is_raised(baseline: str) -> bool:
+    return bool(baseline) and float(baseline) >= OFFSET_BASELINE
+
+
+def _contradiction(item: Any, baseline: str, offset: int, keys: Iterable[str]) -> str:
+    """Quote an item's statements on its offset where they do not fit together; else ""."""
+    applied = item.properties.get(OFFSET_APPLIED)
+    raised = _is_raised(baseline)
+    in_bands = set(_raster_offsets(item, keys))
+    fitting = [set(), {float(offset)}]
+    if applied is True and raised:
+        fitting.append({float(-OFFSET_DN)})  # the product's, removed by now
+    if in_bands in fitting and not (applied is True and baseline and not raised):
         return ""
-    return (
-        f"{doubt}; {offset if offset else 'nothing'} is added to their values. Look at some, and "
-        "say what to add: load_s2(items, offset=0), offset=-1000, or by id."
-    )
+    statements = [] if applied is None else [f"{OFFSET_APPLIED}={str(applied).lower()}"]
+    if baseline:
+        statements.append(f"a processing baseline {'from 04.00 on' if raised else 'before 04.00'}")
+    if in_bands:
+        numbers = ", ".join(f"{number:g}" for number in sorted(in_bands))
+        statements.append(f"an offset of {numbers} DN in their bands")
+    return " and ".join(statements)
 
 
-def _raster_offsets(item: Any, keys: Iterable[str]) -> list[float]:
-    """Offsets in DN that the raster extension states of the bands, each once."""
-    numbers = set()
+def _raster_offsets(item: Any, keys: Iterable[str]) -> Iterator[float]:
+    """Offsets in DN that the raster extension states of the bands."""
     for key in keys:
         fields = item.assets[key].extra_fields
         old = [("", band) for band in fields.get("raster:bands", [])]  # version 1 of the extension
         new = [("raster:", band) for band in (fields, *fields.get("bands", []))]
         for prefix, band in old + new:
             offset = band.get(f"{prefix}offset")
-            scale = band.get(f"{prefix}scale") or 1 / DN_PER_REFLECTANCE
+            scale = band.get(f"{prefix}scale") or 1 / (SENTINEL2.dn_per_reflectance or 1)
             if offset is not None:
-                numbers.add(round(float(offset) / float(scale), 3))
-    return sorted(numbers)
+                yield round(float(offset) / float(scale), 3)
 
 
 def find_baseline(item: Any) -> str:
-    """Baseline that the item states, in its properties or in the name of the product."""
+    """Baseline that an item states in its properties, or in the name of the product."""
     properties = item.properties
-    for key in ("s2:processing_baseline", "processing:version"):
+    for key in BASELINE_PROPERTIES:
         if _BASELINE.fullmatch(str(properties.get(key))):
             return str(properties[key])
     for name in (properties.get("s2:product_uri"), item.id):
         if match := _BASELINE_IN_NAME.search(str(name)):
             return f"{match[1]}.{match[2]}"
     return ""
-
-
-def named(ids: Sequence[str]) -> str:
-    """Items by their ids."""
-    return f"item {ids[0]!r}" if len(ids) == 1 else f"{len(ids)} items ({some(ids, 3)})"
-
-
-def some(names: Sequence[str], most: int = 20) -> str:
-    """Names, a long list of them cut short."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -4,44 +4,79 @@ Needs the extra ``stac``; odc-stac and pystac are imported when `load_s2` is cal
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from xr_anysat._version import __version__
 from xr_anysat.errors import CubeError, OptionError
-from xr_anysat.sensors.sentinel2 import BANDS, band_of
+from xr_anysat.findings import Finding, SetOption
+from xr_anysat.sensors.record import band_of
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 from xr_anysat.settings import require
 
-from .items import S2Item, understand_items
-from .offset_mosaics import find_planes, harmonised, masked, mosaicked
+from .items import (
+    CatalogItem,
+    as_items,
+    check_agreement,
+    check_bands,
+    describe,
+    find_assets,
+    group_ids,
+    groups_text,
+    items_text,
+    keys_named,
+)
+from .loading import AREA, check_options, find_geobox, group_by_date
+from .offset_mosaics import OffsetMosaics, add_offsets, find_mosaics
+from .offsets import Offsets, check_offset, find_baseline, find_offsets, warn_of_contradictions
+from .pixels import mask_classes
 from .scene_classification import SCL_CLASSES, SCL_UNUSABLE
 
-__all__ = ["load_s2"]
+__all__ = ["S2Item", "load_s2", "understand_items"]
 
-LABELS = tuple(f"B{band[1:].zfill(2)}" for band in BANDS)
+LABELS = tuple(f"B{band[1:].zfill(2)}" for band in SENTINEL2.band_names)
 """Names of the variables: the bands as ESA writes them."""
 
 SCL = "SCL"
 """Name of the variable of the scene classification."""
 
-RESOLUTION = 10
-"""Metres, where the items do not tell the size of their pixels."""
-
-_AREA = (
-    "crs", "resolution", "geobox", "like", "bbox", "lon", "lat", "x", "y", "geopolygon",
-    "intersects", "anchor", "align",
-)  # fmt: skip
-_TAKEN = {
+_DECIDED = {
     "measurements": "all ten bands are loaded, and bands= names their assets",
     "output_crs": "crs= is its name",
-    "stac_cfg": "it says itself what the bands are",
-    "dtype": "DN are uint16, and cube.astype() makes them something else",
-    "nodata": "of DN it is 0",
+    "stac_cfg": "the bands are known",
+    "dtype": "DN are uint16, and cube.astype() converts them",
+    "nodata": "for DN it is 0",
 }
+"""Options of `odc.stac.load` that are decided here, and why."""
+
+_LEVEL = re.compile(r"(?:MSI|[-_])L?(1C|2A)(?![0-9A-Z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class S2Item(CatalogItem):
+    """One Sentinel-2 image, as its STAC item describes it.
+
+    Parameters
+    ----------
+    level
+        "L1C" or "L2A", or "" where nothing says it.
+    baseline
+        Processing baseline, "05.10", or "" where nothing says it.
+    offset
+        DN to add so that 10000 is a reflectance of 1: 0 or -1000, or as the user says.
+    scl
+        Key of the scene classification's asset, or "".
+    """
+
+    level: str
+    baseline: str
+    offset: int
+    scl: str
 
 
 def load_s2(
@@ -61,8 +96,8 @@ def load_s2(
     Besides what :func:`odc.stac.load` does, it finds the assets of AnySat's ten bands in the
     catalogues of Planetary Computer, Earth Search (``sentinel-2-l2a``, ``-c1-l2a``, ``-l1c``) and
     the Copernicus Data Space Ecosystem; removes, image by image, the 1000 DN that processing
-    baselines 04.00 and later add to all values; and masks clouds where asked to. It does not
-    search, sign, or make embeddings; with `chunks` it reads nothing.
+    baselines 04.00 and later add to all values; and masks clouds on request. It does not search,
+    sign, or make embeddings; with `chunks` it reads nothing.
 
     Parameters
     ----------
@@ -75,7 +110,7 @@ def load_s2(
         times, "id" not at all; or else as in :func:`odc.stac.load`. Where images of a date
         overlap, the first by time and id that has a value counts.
     offset : int or mapping, optional
-        DN to add, as -1000 or 0: for all items, or by their ids. Default: what the items' own
+        DN to add, such as -1000 or 0: for all items, or by their ids. Default: what the items'
         processing baseline calls for, unless they say (``earthsearch:boa_offset_applied``) that
         it was done.
     mask_scl : bool or iterable of int
@@ -108,8 +143,8 @@ def load_s2(
     Raises
     ------
     CubeError
-        With every fault of the items: none there, several collections, levels or (without `crs`,
-        `geobox` or `like`) CRSs, bands missing, no processing baseline.
+        With every fault of the items: there are none, they are of several collections, levels or
+        (without `crs`, `geobox` or `like`) CRSs, bands are missing, no processing baseline.
     OptionError
         For an argument that does not fit.
     MissingExtraError
@@ -128,12 +163,10 @@ def load_s2(
     """
     odc_stac = require("odc.stac", "stac", "load_s2()")
     stac_item = require("pystac", "stac", "load_s2()").Item
-    classes = _checked_classes(mask_scl)
-    taken = [f"{name} ({_TAKEN[name]})" for name in options if name in _TAKEN]
-    if taken:
-        raise OptionError(f"load_s2 does not take {', '.join(taken)}; use odc.stac.load for more")
-    images = _as_items(items, stac_item)
-    area = {key: options.pop(key) for key in _AREA if options.get(key) is not None}
+    classes = _check_classes(mask_scl)
+    check_options(options, _DECIDED, "load_s2")
+    images = as_items(items, stac_item, "load_s2")
+    area = {key: options.pop(key) for key in AREA if options.get(key) is not None}
     placed = any(key in area for key in ("crs", "geobox", "like"))
     specs = understand_items(
         images, bands=bands, offset=offset, scl=scl or bool(classes), one_crs=not placed
@@ -145,48 +178,138 @@ def load_s2(
     try:
         parsed = list(odc_stac.parse_items(images, config))
     except ValueError as error:
-        raise CubeError([f"odc-stac cannot read the items: {error}."]) from error
-    geobox = _find_geobox(odc_stac, parsed, list(names), area, specs)
-    planes = find_planes(images, parsed, specs, geobox, groupby, options)
-    plane_of = planes.of_items()
+        raise CubeError(
+            Finding("items.unreadable", "odc-stac cannot read the items: {error}.", error=error)
+        ) from error
+    geobox = find_geobox(odc_stac, parsed, list(names), area, specs, "load_s2")
+    in_order = bool(options.get("preserve_original_order"))
+    dates = group_by_date(images, parsed, geobox, groupby, in_order)
+    mosaics = find_mosaics(dates, [spec.offset for spec in specs])
+    if options.get("fuse_func") is not None:
+        _check_fusing(mosaics, specs)
+    mosaic_of = {n: number for number, items in enumerate(mosaics.mosaics) for n in items}
     loaded = odc_stac.load(
         images,
         bands=list(names),
-        groupby=lambda item, parsed, number: plane_of[number],
+        groupby=lambda item, parsed, number: mosaic_of[number],
         geobox=geobox,
         chunks=None if chunks is None else dict(chunks),
-        resampling=_by_asset(resampling, names),
+        resampling=_resampling_by_asset(resampling, names),
         stac_cfg=config,
         **options,
     ).rename(names)
-    offsets = [specs[members[0]].offset for members in planes.members]
-    cube = mosaicked(harmonised(loaded, LABELS, offsets), planes)
-    cube = masked(cube, LABELS, SCL, classes)
+    offsets = [specs[items[0]].offset for items in mosaics.mosaics]
+    cube = mosaics.put_together(add_offsets(loaded, LABELS, offsets))
+    cube = mask_classes(cube, LABELS, SCL, classes)
     if not scl:
         cube = cube.drop_vars(SCL, errors="ignore")
-    return _labelled(cube, [[specs[n] for n in date] for date in planes.dates], classes)
+    return _labelled(cube, [[specs[n] for n in date] for date in dates], classes)
 
 
-def _as_items(items: Any, kind: Any) -> list[Any]:
-    """List items, dicts of them made items."""
-    if isinstance(items, kind) or (isinstance(items, Mapping) and "features" not in items):
-        items = [items]
-    elif isinstance(items, Mapping):
-        items = items["features"]
-    try:
-        listed = [kind.from_dict(one) if isinstance(one, Mapping) else one for one in items]
-    except TypeError as error:
+def understand_items(
+    items: Sequence[Any],
+    *,
+    bands: Mapping[str, str] | None = None,
+    offset: Offsets = None,
+    scl: bool = False,
+    one_crs: bool = True,
+) -> tuple[S2Item, ...]:
+    """Find out what items are, in their order.
+
+    Parameters
+    ----------
+    items
+        Of pystac.
+    bands
+        Asset keys by AnySat's names, where they cannot be found by themselves.
+    offset
+        DN to add, for all items or by their ids, in place of what they say.
+    scl
+        Whether the scene classification is needed.
+    one_crs
+        Whether all items need to have one CRS.
+
+    Raises
+    ------
+    CubeError
+        With every fault found.
+    """
+    given = check_bands(bands, SENTINEL2, "load_s2")
+    known_offsets = check_offset(offset, [str(item.id) for item in items])
+    faults: list[Finding] = []
+    if not items:
+        faults.append(
+            Finding("items.none", "there are no items; look at the search that was to find them.")
+        )
+    assets = find_assets(items, SENTINEL2, given, "load_s2", faults)
+    baselines = [find_baseline(item) for item in items]
+    offsets = find_offsets(items, baselines, known_offsets, faults)
+    specs = tuple(
+        S2Item(
+            **describe(item, keys, SENTINEL2),
+            level=_level(item),
+            baseline=baseline,
+            offset=number,
+            scl=next(iter(keys_named(item, "scl")), ""),
+        )
+        for item, keys, baseline, number in zip(items, assets, baselines, offsets, strict=True)
+    )
+    check_agreement(specs, "load_s2", one_crs, faults)
+    faults += _check_products(specs, scl)
+    if faults:
+        raise CubeError(faults)
+    warn_of_contradictions(items, baselines, offsets, assets, known_offsets)
+    return specs
+
+
+def _check_products(specs: Sequence[S2Item], scl: bool) -> Iterator[Finding]:
+    levels = group_ids(specs, lambda spec: spec.level or "no level")
+    if len(levels) > 1:
+        yield Finding(
+            "items.levels",
+            "the items are of {count} processing levels, {groups}; reflectance at the top of the "
+            "atmosphere and at the surface do not mix: keep the items of one.",
+            count=len(levels),
+            groups=groups_text(levels),
+        )
+    without = [spec.id for spec in specs if scl and not spec.scl]
+    if without:
+        yield Finding(
+            "items.no-scl",
+            "{items} have no scene classification (an asset SCL), as none of Level-1C has; load "
+            "without {scl} and {mask_scl}, or other items.",
+            items=items_text(without),
+            scl=SetOption("scl"),
+            mask_scl=SetOption("mask_scl"),
+        )
+
+
+def _level(item: Any) -> str:
+    properties = item.properties
+    kind = properties.get("s2:product_type", properties.get("product:type"))
+    for name in (kind, item.collection_id, item.id):
+        if match := _LEVEL.search(str(name)):
+            return f"L{match[1].upper()}"
+    return ""
+
+
+def _check_fusing(mosaics: OffsetMosaics, specs: Sequence[S2Item]) -> None:
+    """Refuse `fuse_func` where a date has several offsets."""
+    mixed = next((date for date in mosaics.dates if len(date) > 1), None)
+    if mixed is not None:
         raise OptionError(
-            f"items= is a {type(items).__name__}; load_s2 needs STAC items: "
-            "load_s2(search.item_collection())."
-        ) from error
-    strange = {type(one).__name__ for one in listed if not isinstance(one, kind)}
-    if strange:
-        raise OptionError(f"items= holds {sorted(strange)}; load_s2 needs STAC items (pystac.Item)")
-    return listed
+            Finding(
+                "load.fuse-func",
+                "{option} cannot mosaic items of one date that have different offsets ({ids}); "
+                "load them apart with {0}, or leave {option} out.",
+                SetOption("groupby", "id"),
+                option=SetOption("fuse_func"),
+                ids=[specs[n].id for run in mixed for n in run],
+            )
+        )
 
 
-def _checked_classes(mask_scl: Any) -> tuple[int, ...]:
+def _check_classes(mask_scl: Any) -> tuple[int, ...]:
     if isinstance(mask_scl, bool):
         return SCL_UNUSABLE if mask_scl else ()
     try:
@@ -194,8 +317,14 @@ def _checked_classes(mask_scl: Any) -> tuple[int, ...]:
     except TypeError:
         classes = (mask_scl,)
     if not all(isinstance(one, int | np.integer) and one in SCL_CLASSES for one in classes):
-        told = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
-        raise OptionError(f"mask_scl={mask_scl!r} is not True, False or some of: {told}")
+        raise OptionError(
+            Finding(
+                "load.mask-scl",
+                "{given} is not True, False or some of: {classes}",
+                given=SetOption("mask_scl", mask_scl),
+                classes=", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items()),
+            )
+        )
     return tuple(int(one) for one in classes)
 
 
@@ -205,62 +334,25 @@ def _stac_config(names: Mapping[str, str]) -> dict[str, Any]:
     return {"assets": {key: {"data_type": kind, "nodata": 0} for key, kind in kinds.items()}}
 
 
-def _by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str, str]:
-    """Resampling of each asset, from that of each band."""
-    said = resampling if isinstance(resampling, Mapping) else {"*": resampling or "nearest"}
-    unknown = [str(name) for name in said if band_of(name) is None and name not in ("*", SCL)]
+def _resampling_by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str, str]:
+    """Resampling of each asset, from that of each band; classes are never averaged."""
+    given = resampling if isinstance(resampling, Mapping) else {"*": resampling or "nearest"}
+    bands = {name: band_of(SENTINEL2, name) for name in given}
+    unknown = [str(n) for n, band in bands.items() if band is None and n not in ("*", SCL)]
     if unknown:
-        raise OptionError(f'resampling= names {unknown}; it knows {list(LABELS)} and "*"')
-    by_band = {band_of(name): str(how) for name, how in said.items()}
-    rest = str(said.get("*", "nearest"))
-    by_asset = {key: by_band.get(band_of(name), rest) for key, name in names.items()}
-    return {key: "nearest" if names[key] == SCL else how for key, how in by_asset.items()}
-
-
-def _find_geobox(
-    odc_stac: Any,
-    parsed: Sequence[Any],
-    assets: Sequence[str],
-    area: Mapping[str, Any],
-    specs: Sequence[S2Item],
-) -> GeoBox:
-    """Find the grid as `odc.stac.load` would, but in the items' CRS where nothing else is said."""
-    asked = dict(area)
-    intersects = asked.pop("intersects", None)
-    asked.setdefault("geopolygon", intersects)
-    whole = "geobox" in area or "like" in area
-    if area and not whole:
-        asked.setdefault("crs", specs[0].crs or None)
-    try:
-        geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
-        if geobox is None:  # the items do not tell the grids of their assets
-            asked = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **asked}
-            geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
-    except ValueError as error:
-        raise OptionError(f"the cube's grid cannot be laid out: {error}") from error
-    if geobox is None:
-        raise CubeError(
-            ["the items do not say their CRS; give it: load_s2(items, crs=..., resolution=10)."]
-        )
-    footprints = (one.safe_geometry(geobox.crs) for one in parsed)
-    if not any(one is not None and one.intersects(geobox.extent) for one in footprints):
-        raise CubeError(
-            [
-                f"none of the items touches the area asked for, {_bounds(geobox)}; bbox= is (west, "
-                "south, east, north) in degrees, x= and y= are in the units of crs=."
-            ]
-        )
-    if not geobox.crs.projected:
         raise OptionError(
-            f"crs={geobox.crs} is in degrees; AnySat needs metres: leave crs= to the items', or "
-            'give a projected one, as crs="utm".'
+            Finding(
+                "load.resampling",
+                '{option} names {unknown}; it knows {known} and "*"',
+                option=SetOption("resampling"),
+                unknown=unknown,
+                known=list(LABELS),
+            )
         )
-    return geobox
-
-
-def _bounds(geobox: GeoBox) -> str:
-    numbers = ", ".join(f"{number:g}" for number in geobox.extent.boundingbox.bbox)
-    return f"({numbers}) in {geobox.crs}"
+    by_band = {bands[name]: str(how) for name, how in given.items()}
+    rest = str(given.get("*", "nearest"))
+    by_asset = {key: by_band.get(band_of(SENTINEL2, name), rest) for key, name in names.items()}
+    return by_asset | {key: "nearest" for key, name in names.items() if name == SCL}
 
 
 def _labelled(

@@ -15,12 +15,11 @@ from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
 from xr_anysat.findings import Call, Finding
-from xr_anysat.formatting import crs_name
 from xr_anysat.sensors.record import PixelRule
 
 from .corners import CORNERS, at_corners
 
-__all__ = ["Grid", "crs_name", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
+__all__ = ["Grid", "degrees", "find_crs", "find_grid", "ground_scale", "spatial_dims"]
 
 GSD_TOLERANCE = 1e-3
 """Share by which a pixel may differ from its nominal size, and its height from its width."""
@@ -96,7 +95,6 @@ def find_grid(
     faults, notes
         What is wrong and what is doubtful is added here.
     """
-    step, exact = rule.metres, not rule.multiples
     dims = spatial_dims(cube)
     if dims is None:
         faults.append(
@@ -113,13 +111,15 @@ def find_grid(
     crs = find_crs(cube, faults)
     transform = _declared_transform(cube)
     if transform is not None and _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
-        faults.append(_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, step))
+        faults.append(_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, rule))
         return None
-    y, x = _line(cube, y_dim, "y", faults), _line(cube, x_dim, "x", faults)
-    if crs is None or y is None or x is None:
+    y, x = _line(cube, y_dim, "y"), _line(cube, x_dim, "x")
+    faults += [line for line in (y, x) if isinstance(line, Finding)]
+    if crs is None or not isinstance(y, _Line) or not isinstance(x, _Line):
         return None
-    gsd = _find_gsd(crs, y, x, step, exact, faults)
-    if gsd is None:
+    gsd = _find_gsd(crs, y, x, rule)
+    if isinstance(gsd, Finding):
+        faults.append(gsd)
         return None
     corners = at_corners(cube, (y.first, y.step), (x.first, x.step))
     if corners:
@@ -215,59 +215,50 @@ def _undeclared_crs(cube: xr.DataArray) -> Any:
     return distinct.pop() if distinct else None
 
 
-def _line(cube: xr.DataArray, dim: Hashable, axis: str, faults: list[Finding]) -> _Line | None:
+def _line(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line | Finding | None:
+    """Find where pixels are along a dimension, or what is wrong with its coordinate."""
     size = cube.sizes[dim]
     if size == 0:
         return None  # another fault says so
     if dim not in cube.coords:
-        return _line_from_transform(cube, dim, axis, faults)
+        return _line_from_transform(cube, dim, axis)
     values = cube[dim].values
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
-        faults.append(
-            Finding(
-                "grid.not-numbers",
-                "the coordinate {dim!r} holds values that are not numbers; write where the pixels' "
-                "centres are: {0}.",
-                Call(f"cube.assign_coords({dim}=...)"),
-                dim=dim,
-            )
+        return Finding(
+            "grid.not-numbers",
+            "the coordinate {dim!r} holds values that are not numbers; write where the pixels' "
+            "centres are: {0}.",
+            Call(f"cube.assign_coords({dim}=...)"),
+            dim=dim,
         )
-        return None
     rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
     values = values.astype(np.float64)
     if size == 1:
         step = _declared_step(cube, axis)
-        if step is None:
-            faults.append(
-                Finding(
-                    "grid.one-pixel",
-                    "the cube is one pixel long along {dim!r} and declares no pixel size; write "
-                    "it: {0}, or select at least two pixels.",
-                    Call("cube.rio.write_transform(...)"),
-                    dim=dim,
-                )
-            )
-            return None
-        return _Line(first=float(values[0]), step=step, size=1)
-    step = (values[-1] - values[0]) / (size - 1)
-    ideal = values[0] + step * np.arange(size)
-    worst = float(np.abs(values - ideal).max())
-    if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
-        faults.append(
-            Finding(
-                "grid.irregular",
-                "the coordinate {dim!r} is not regular: steps run from {shortest:g} to "
-                "{longest:g}; AnySat needs one grid of equal pixels. Sort it ({0}), fill gaps "
-                "({1}), or resample: {2}.",
-                Call(f"cube.sortby({dim!r})"),
-                Call("cube.reindex(...)"),
-                Call("cube.odc.reproject(geobox)"),
-                dim=dim,
-                shortest=np.diff(values).min(),
-                longest=np.diff(values).max(),
-            )
+        if step is not None:
+            return _Line(first=float(values[0]), step=step, size=1)
+        return Finding(
+            "grid.one-pixel",
+            "the cube is one pixel long along {dim!r} and declares no pixel size; write it: {0}, "
+            "or select at least two pixels.",
+            Call("cube.rio.write_transform(...)"),
+            dim=dim,
         )
-        return None
+    step = (values[-1] - values[0]) / (size - 1)
+    worst = float(np.abs(values - (values[0] + step * np.arange(size))).max())
+    if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
+        return Finding(
+            "grid.irregular",
+            "the coordinate {dim!r} is not regular: steps run from {shortest:g} to {longest:g}; "
+            "AnySat needs one grid of equal pixels. Sort it ({0}), fill gaps ({1}), or resample: "
+            "{2}.",
+            Call(f"cube.sortby({dim!r})"),
+            Call("cube.reindex(...)"),
+            Call("cube.odc.reproject(geobox)"),
+            dim=dim,
+            shortest=np.diff(values).min(),
+            longest=np.diff(values).max(),
+        )
     return _Line(first=float(values[0]), step=float(step), size=size)
 
 
@@ -293,35 +284,30 @@ def _declared_step(cube: xr.DataArray, axis: str) -> float | None:
     return float(transform.a if axis == "x" else transform.e)
 
 
-def _line_from_transform(
-    cube: xr.DataArray, dim: Hashable, axis: str, faults: list[Finding]
-) -> _Line | None:
+def _line_from_transform(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line | Finding:
     transform = _declared_transform(cube)
     if transform is None:
-        faults.append(
-            Finding(
-                "grid.no-coordinate",
-                "the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
-                "Write it: {0}, or {1}.",
-                Call(f"cube.assign_coords({dim}=...)"),
-                Call("cube.rio.write_transform(...)"),
-                dim=dim,
-            )
+        return Finding(
+            "grid.no-coordinate",
+            "the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
+            "Write it: {0}, or {1}.",
+            Call(f"cube.assign_coords({dim}=...)"),
+            Call("cube.rio.write_transform(...)"),
+            dim=dim,
         )
-        return None
     corner, step = (transform.c, transform.a) if axis == "x" else (transform.f, transform.e)
     return _Line(first=corner + step / 2, step=step, size=cube.sizes[dim])
 
 
 def _rotated(
-    rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, step: float | None
+    rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, rule: PixelRule
 ) -> Finding:
-    call = Call(f"cube.odc.reproject(crs, resolution={step or 10})")
+    call = Call("cube.odc.reproject(crs, resolution=10)")
     if crs is not None:
         row, column = rows / 2, columns / 2
         x = transform.c + transform.a * column + transform.b * row
         y = transform.f + transform.d * column + transform.e * row
-        call = _repair(crs, (x, y), step)
+        call = _repair(crs, (x, y), rule)
     return Finding(
         "grid.rotated",
         "the grid is rotated (its transform is {transform}); AnySat needs rows that run "
@@ -331,56 +317,42 @@ def _rotated(
     )
 
 
-def _find_gsd(
-    crs: pyproj.CRS, y: _Line, x: _Line, step: float | None, exact: bool, faults: list[Finding]
-) -> float | None:
-    """Nominal pixel size in metres; None with a fault."""
-    height, width = abs(y.step), abs(x.step)
-    repair = _repair(crs, _middle(y, x), step)
-    if not crs.is_projected:
-        faults.append(
-            Finding(
-                "grid.not-metres",
-                "the CRS {crs!r} has {units} (pixels of {width:g} x {height:g}); AnySat needs "
-                "metres. Reproject: {0}",
-                repair,
-                crs=crs.name,
-                units="degrees" if crs.is_geographic else "no projected units",
-                width=width,
-                height=height,
-            )
-        )
-        return None
-    metres = crs.axis_info[0].unit_conversion_factor
-    width, height = width * metres, height * metres
-    if abs(width - height) > GSD_TOLERANCE * max(width, height):
-        faults.append(
-            Finding(
-                "grid.not-square",
-                "pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
-                "Resample: {0}",
-                repair,
-                width=width,
-                height=height,
-            )
-        )
-        return None
+def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, rule: PixelRule) -> float | Finding:
+    """Nominal pixel size in metres, or what is wrong with it."""
+    metres = crs.axis_info[0].unit_conversion_factor if crs.is_projected else 1
+    width, height = abs(x.step) * metres, abs(y.step) * metres
     mean = (width + height) / 2
-    if step is None:
-        return mean
-    gsd = step if exact else step * round(mean / step)
-    if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
-        faults.append(
-            Finding(
-                "grid.pixel-size",
-                "pixels are {width:g} m; AnySat needs {what}{step:g} m. Resample: {0}",
-                repair,
-                width=width,
-                what="" if exact else "a multiple of ",
-                step=step,
-            )
+    step = mean if rule.metres is None else rule.metres
+    gsd = step * (round(mean / step) if rule.multiples else 1)
+    repair = _repair(crs, _middle(y, x), rule)
+    if not crs.is_projected:
+        return Finding(
+            "grid.not-metres",
+            "the CRS {crs!r} has {units} (pixels of {width:g} x {height:g}); AnySat needs metres. "
+            "Reproject: {0}",
+            repair,
+            crs=crs.name,
+            units="degrees" if crs.is_geographic else "no projected units",
+            width=width,
+            height=height,
         )
-        return None
+    if abs(width - height) > GSD_TOLERANCE * max(width, height):
+        return Finding(
+            "grid.not-square",
+            "pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
+            "Resample: {0}",
+            repair,
+            width=width,
+            height=height,
+        )
+    if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
+        return Finding(
+            "grid.pixel-size",
+            "pixels are {width:g} m; AnySat needs {needed} m. Resample: {0}",
+            repair,
+            width=width,
+            needed=f"a multiple of {step:g}" if rule.multiples else f"{step:g}",
+        )
     return gsd
 
 
@@ -394,7 +366,7 @@ def degrees(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def _repair(crs: pyproj.CRS, point: tuple[float, float], step: float | None) -> Call:
+def _repair(crs: pyproj.CRS, point: tuple[float, float], rule: PixelRule) -> Call:
     """Write the call that resamples a cube: in its own CRS if that is in metres, else in UTM."""
     target = None
     if crs.is_projected and crs.axis_info[0].unit_conversion_factor == 1:
@@ -406,7 +378,7 @@ def _repair(crs: pyproj.CRS, point: tuple[float, float], step: float | None) -> 
             lon, lat = math.nan, math.nan
         zone = 1 + int((lon + 180) // 6) % 60 if math.isfinite(lon) else 31
         target = ("EPSG", str((32700 if lat < 0 else 32600) + zone))
-    return Call(f'cube.odc.reproject("{":".join(target)}", resolution={step or 10})')
+    return Call(f'cube.odc.reproject("{":".join(target)}", resolution={rule.metres or 250})')
 
 
 def ground_scale(crs: pyproj.CRS, point: tuple[float, float]) -> tuple[float, float] | None:

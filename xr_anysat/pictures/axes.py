@@ -8,7 +8,7 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 from pyproj import CRS
 
-from xr_anysat.cube.grid import crs_name
+from xr_anysat.formatting import crs_name
 
 __all__ = ["axis_labels", "crs_of", "map_extent", "rgba", "thinned", "title_of", "value_range"]
 

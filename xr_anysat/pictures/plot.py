@@ -12,9 +12,9 @@ import shapely
 import xarray as xr
 
 from xr_anysat.cube.canonical import Cube
-from xr_anysat.cube.grid import crs_name
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding
+from xr_anysat.formatting import crs_name
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
 from xr_anysat.settings import require

@@ -13,30 +13,28 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.sensors.processing import (
+    BASELINE_PROPERTIES,
+    OFFSET_APPLIED,
+    OFFSET_BASELINE,
+    OFFSET_BEGAN,
+    OFFSET_DN,
+)
 from xr_anysat.sensors.registry import DEFAULT
 
 __all__ = ["date_doubts", "offset_doubts", "value_doubts"]
 
 Moments = npt.NDArray[np.datetime64]
 
-FIRST_IMAGE = np.datetime64("2015-06-23")
-"""Launch of Sentinel-2A."""
-
-OFFSET_BEGAN = np.datetime64("2022-01-25")
-"""From this day on products are of processing baseline 04.00 or later, whose DN are 1000 higher
-(ESA, S2-PDGS-TAS-DI-PSD); older images that were processed again are too."""
-
-OFFSET_BASELINE = 4.0
-
-OFFSET_DN = 1000
+FIRST_IMAGE = np.datetime64(DEFAULT.first_image or "NaT")
+"""Launch of the first satellite."""
 
 DN_PER_REFLECTANCE = DEFAULT.dn_per_reflectance or 1
 
 LONG_GAP = np.timedelta64(90, "D")
 """A season."""
 
-_BASELINES = ("s2:processing_baseline", "processing_baseline", "processing:version")
-_APPLIED = "earthsearch:boa_offset_applied"
+_BASELINES = (*BASELINE_PROPERTIES, "processing_baseline")  # the last is load_s2's
 _BASELINE = re.compile(r"\d\d?\.\d\d")
 
 
@@ -245,7 +243,7 @@ def offset_doubts(
     raised = _raised_by_baseline(array, len(moments))
     known = raised is not None
     if raised is None:
-        raised = moments >= OFFSET_BEGAN
+        raised = moments >= np.datetime64(OFFSET_BEGAN)
     if raised.any() and not (own and raised.all()):
         looked = raised & ~np.isnan(seen)
         if looked.any() and not high[looked].all():
@@ -311,7 +309,7 @@ def _declare(number: float, python: str) -> SetOption:
 def _raised_by_baseline(array: xr.DataArray, count: int) -> npt.NDArray[np.bool_] | None:
     """Which dates have 1000 DN too many by what the catalogue says; None where it says nothing."""
     name = next((n for n in _BASELINES if _by_date(array, n, count) is not None), None)
-    applied = _by_date(array, _APPLIED, count)
+    applied = _by_date(array, OFFSET_APPLIED, count)
     done = np.array([str(value).lower() == "true" for value in applied or [""] * count])
     if name is None:
         return np.zeros(count, dtype=bool) if applied and done.all() else None
