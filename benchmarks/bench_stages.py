@@ -50,7 +50,7 @@ def test_temporal(benchmark, size, missing):
         benchmark,
         size,
         lambda network: network.encode_pixels(values, valid, days, batch=1024),
-        lambda config: cost.temporal_products(config, *seen),
+        lambda config: cost.temporal_products(config, 10, *seen),
     )
 
 

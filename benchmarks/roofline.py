@@ -69,7 +69,7 @@ def find_products(config, valid, mode="grid", overlap=0.5, patch_size=40, tile_s
         for i, j in product(range(axes[0].tiles), range(axes[1].tiles))
     )
     return {
-        "temporal": cost.temporal_products(config, int(valid.sum()), int(seen.sum())),
+        "temporal": cost.temporal_products(config, 10, int(valid.sum()), int(seen.sum())),
         "spatial": cost.spatial_products(
             config, int(patches.sum()), patch**2, last_block=mode == "grid"
         ),

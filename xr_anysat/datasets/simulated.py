@@ -101,7 +101,7 @@ def simulated_landscape(
     -----
     With `chunks`, nothing is computed here, each block is made alone from the seed and its place,
     and the same call gives the same dask keys. A million pixels of a block take 2 to 3 seconds
-    for the landscape, 0.2 seconds more for each date, and 270 MB besides the result. Each chunk
+    for the landscape, 0.2 seconds more for each date, and 450 MB besides the result. Each chunk
     of time makes its landscape anew, so few chunks of time are faster.
 
     Examples
