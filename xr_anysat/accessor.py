@@ -216,7 +216,7 @@ class CubeMethods(_Methods):
         )
         call, dims = Call("embedding.to_zarr(store)"), list(self._obj.dims)
         methods = _public(EmbeddingMethods)
-        raise CubeError(Finding("cube.embedding", text, call, dims=dims, methods=methods))
+        raise CubeError(Finding("cube.embedding/methods", text, call, dims=dims, methods=methods))
 
 
 class EmbeddingMethods(_Methods):

@@ -146,7 +146,7 @@ def find_assets(
         asked = [given[band] for band in missing if band in given]
         faults.append(
             Finding(
-                "bands.missing",
+                "bands.missing/assets",
                 "{items}: no asset {asked}for bands {missing} (there are {assets}); AnySat needs "
                 "all of {needed}. Name them: {0}.",
                 call_with(loader, {missing[0]: ...}),
@@ -160,7 +160,7 @@ def find_assets(
     for (band, *choices), ids in doubled.items():
         faults.append(
             Finding(
-                "bands.ambiguous",
+                "bands.ambiguous/assets",
                 "{items}: several assets for band {band}: {choices}; say which one is meant: {0}.",
                 call_with(loader, {band: choices[0]}),
                 items=items_text(ids),

@@ -153,7 +153,7 @@ def open_labels(path: str, labels: str) -> xr.DataArray:
     if isinstance(raster, xr.Dataset):
         raise OptionError(
             Finding(
-                "file.several",
+                "file.several/labels",
                 "{path} has several variables, {names}; {option} takes a file with one.",
                 path=labels,
                 names=_names(raster),
@@ -380,12 +380,14 @@ def _check_target(
     """Find out that a file can be written, before anything is computed for it."""
     if kind == "geotiff" and pooled:
         raise OptionError(
-            Finding("output.kind", "a GeoTIFF holds maps; vectors go to .nc, .zarr or .parquet.")
+            Finding(
+                "output.kind/geotiff", "a GeoTIFF holds maps; vectors go to .nc, .zarr or .parquet."
+            )
         )
     if kind == "parquet" and not vectors:
         raise OptionError(
             Finding(
-                "output.kind",
+                "output.kind/parquet",
                 "a .parquet holds vectors of geometries; say which, with {0}.",
                 SetOption("geometry"),
             )

@@ -23,7 +23,7 @@ from xr_anysat.sensors.registry import DEFAULT
 from .bands import band_labels
 from .grid import Grid, find_grid
 from .mask import check_mask
-from .spec import CubeSpec, as_dataarray, spec_of
+from .spec import CubeSpec, as_dataarray, empty_dims, spec_of
 
 __all__ = [
     "CanonicalCube",
@@ -156,7 +156,7 @@ def understand_grid(cube: Cube, sensor: Sensor = DEFAULT) -> Grid:
     faults: list[Finding] = []
     grid = find_grid(array, sensor.pixel, faults, [])
     if grid is None:
-        raise CubeError(faults or [Finding("cube.empty", "the cube is empty")])
+        raise CubeError(faults or empty_dims(array))
     return grid
 
 

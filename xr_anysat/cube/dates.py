@@ -93,15 +93,22 @@ def parse_dates(
     if missing:
         own = name is not None and time_dim is not None
         drop = Call(f"cube.isel({time_dim}=cube[{name!r}].notnull())")
+        data = {"source": source, "places": missing[:10]}
         faults.append(
             Finding(
-                "dates.missing",
-                "{source} has no date (NaT) at positions {places}; "
-                + ("drop them ({1}) or give every date: {0}." if own else "give every date: {0}."),
+                "dates.missing/droppable",
+                "{source} has no date (NaT) at positions {places}; drop them ({1}) or give every "
+                "date: {0}.",
                 _GIVE_DATES,
-                *([drop] if own else []),
-                source=source,
-                places=missing[:10],
+                drop,
+                **data,
+            )
+            if own
+            else Finding(
+                "dates.missing",
+                "{source} has no date (NaT) at positions {places}; give every date: {0}.",
+                _GIVE_DATES,
+                **data,
             )
         )
     return moments

@@ -190,17 +190,20 @@ def _no_crs(cube: xr.DataArray) -> Finding:
         dim in cube.indexes and bool((abs(cube[dim].astype("float64")) <= most).all())
         for dim, most in zip(dims, (90, 360), strict=True)
     )
+    if within:
+        return Finding(
+            "grid.no-crs/degrees",
+            "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
+            "`epsg` coordinate); x and y look like degrees: {0} says so, and the cube must then be "
+            "reprojected to metres.",
+            Call('cube.rio.write_crs("EPSG:4326")'),
+        )
     return Finding(
         "grid.no-crs",
         "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
-        "`epsg` coordinate); "
-        + (
-            "x and y look like degrees: {0} says so, and the cube must then be reprojected to "
-            "metres."
-            if within
-            else "write the one that x and y are in, for instance that of a UTM zone: {0}."
-        ),
-        Call(f'cube.rio.write_crs("EPSG:{4326 if within else 32631}")'),
+        "`epsg` coordinate); write the one that x and y are in, for instance that of a UTM zone: "
+        "{0}.",
+        Call('cube.rio.write_crs("EPSG:32631")'),
     )
 
 

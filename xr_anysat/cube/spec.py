@@ -28,6 +28,7 @@ __all__ = [
     "Examination",
     "as_dataarray",
     "declared_missing",
+    "empty_dims",
     "examine",
     "spec_of",
 ]
@@ -368,19 +369,22 @@ def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
     return variable.where(~variable.isin(list(missing))) if missing else variable
 
 
+def empty_dims(cube: xr.DataArray) -> list[Finding]:
+    """Make the finding that a cube holds nothing, if so."""
+    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
+    finding = Finding(
+        "cube.empty",
+        "the cube is empty along {empty} (sizes {sizes}); look at the selection or the search that "
+        "made it.",
+        empty=empty,
+        sizes=dict(cube.sizes),
+    )
+    return [finding] if empty else []
+
+
 def _check_values(cube: xr.DataArray, faults: list[Finding]) -> None:
     faults += not_plain(cube)
-    empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    if empty:
-        faults.append(
-            Finding(
-                "cube.empty",
-                "the cube is empty along {empty} (sizes {sizes}); look at the selection or the "
-                "search that made it.",
-                empty=empty,
-                sizes=dict(cube.sizes),
-            )
-        )
+    faults += empty_dims(cube)
     if cube.dtype.kind not in "iuf":
         faults.append(
             Finding(

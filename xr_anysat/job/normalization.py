@@ -152,7 +152,8 @@ def _check_stats(stats: xr.Dataset, bands: tuple[str, ...]) -> tuple[xr.DataArra
             Finding(
                 "normalize.not-finite",
                 "{option} has statistics that are NaN or negative: the cube they came from had no "
-                "valid values?",
+                "valid values? Take them from another: {0}.",
+                _STATS,
                 option=SetOption("normalize"),
             )
         )

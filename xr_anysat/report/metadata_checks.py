@@ -248,7 +248,7 @@ def offset_doubts(
         looked = raised & ~np.isnan(seen)
         if looked.any() and not high[looked].all():
             return  # values below 1000: it was removed
-        yield _raised(raised, known=known, seen=bool(looked.any()), normalize=normalize)
+        yield _raised(raised, known=known, seen=bool(looked.any()))
         return
     looked = ~np.isnan(seen)
     if not own and not known and looked.any() and high[looked].all():
@@ -264,27 +264,34 @@ def offset_doubts(
         )
 
 
-def _raised(raised: Any, *, known: bool, seen: bool, normalize: str) -> Finding:
-    remedy = "{0} removes them; or subtract 1000 from those dates."
-    if raised.all():
-        effect = "{option} takes the values as they are"
-    else:
+def _raised(raised: Any, *, known: bool, seen: bool) -> Finding:
+    effect = "the values are taken as they are"
+    if not raised.all():
         effect = "where they were not, the same ground has different values before and after"
     if seen:
         effect += ". In the sample 98 % of the values of these dates are above 1000 in every band"
-    data: dict[str, Any] = {
-        "count": int(raised.sum()),
-        "dates": len(raised),
-        "option": SetOption("normalize", normalize),
-    }
+    data: dict[str, Any] = {"count": int(raised.sum()), "dates": len(raised), "effect": effect}
+    load, look = Call("xr_anysat.load_s2"), SetOption("sample", True, python="check(sample=True)")
     if known:
         return Finding(
             "offset.not-removed",
             "{count} of {dates} dates are of processing baseline 04.00 or later, whose DN are 1000 "
-            "higher, and nothing in the cube says that these were removed; "
-            f"{effect}. {remedy}",
-            Call("xr_anysat.load_s2"),
+            "higher, and nothing in the cube says that these were removed; {effect}. {0} removes "
+            "them; or subtract 1000 from those dates.",
+            load,
             severity="doubt",
+            **data,
+        )
+    if seen:
+        return Finding(
+            "offset.unknown/seen",
+            "{count} of {dates} dates are from {day} or later, when the DN of products became 1000 "
+            "higher (processing baseline 04.00), and nothing in the cube says whether these were "
+            "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not); "
+            "{effect}. {0} removes them; or subtract 1000 from those dates.",
+            load,
+            severity="doubt",
+            day=OFFSET_BEGAN,
             **data,
         )
     return Finding(
@@ -292,9 +299,9 @@ def _raised(raised: Any, *, known: bool, seen: bool, normalize: str) -> Finding:
         "{count} of {dates} dates are from {day} or later, when the DN of products became 1000 "
         "higher (processing baseline 04.00), and nothing in the cube says whether these were "
         "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not); "
-        f"{effect}. {'' if seen else '{1} looks at some values. '}{remedy}",
-        Call("xr_anysat.load_s2"),
-        SetOption("sample", True, python="check(sample=True)"),
+        "{effect}. {1} looks at some values. {0} removes them; or subtract 1000 from those dates.",
+        load,
+        look,
         severity="doubt",
         day=OFFSET_BEGAN,
         **data,

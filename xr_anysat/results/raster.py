@@ -137,7 +137,7 @@ def check_array(embedding: Any) -> None:
     """
     if not isinstance(embedding, xr.DataArray):
         raise OptionError(Finding(
-            "embedding.needed", "this is a {type}; take the map out of it: {0}.",
+            "embedding.needed/dataset", "this is a {type}; take the map out of it: {0}.",
             Call("dataset['embedding']"), type=type(embedding).__name__,
         ))  # fmt: skip
 

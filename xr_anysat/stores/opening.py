@@ -174,7 +174,10 @@ def open_stored(location: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | 
     except OSError as error:
         raise StoreError(
             Finding(
-                "store.unreadable", "{store} cannot be read: {error}", store=location, error=error
+                "store.unreadable",
+                "{store} cannot be read or written: {error}",
+                store=location,
+                error=error,
             )
         ) from error
     if not laid_out:
@@ -194,7 +197,7 @@ def open_stored(location: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | 
     if ARRAY not in dataset:
         raise StoreError(
             Finding(
-                "store.no-embedding",
+                "store.no-embedding/others",
                 "{store} holds no embedding, but {variables}",
                 store=location,
                 variables=sorted(map(str, dataset)),

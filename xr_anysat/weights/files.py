@@ -172,7 +172,7 @@ def _file_source(weights: str, given: SetOption | str) -> WeightsSource:
             )
         )
     if not path.is_file():
-        raise no_weights("{given}: {path} is not a file.", given=given, path=path)
+        raise no_weights(f"{path} is not a file")
     return WeightsSource(kind="file", location=str(path), digest=file_digest(path))
 
 
@@ -325,7 +325,7 @@ def verify(path: str | os.PathLike[str] | None = None) -> WeightsReport:
     if path is None:
         path = published_here()
         if not path.exists():
-            raise no_weights("the published weights are not on this machine.")
+            raise no_weights("the published weights are not on this machine")
     checkpoint = read_checkpoint(Path(path))
     digest = file_digest(checkpoint.path)
     return WeightsReport(

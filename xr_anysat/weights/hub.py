@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xr_anysat.errors import WeightsError, warn
 from xr_anysat.findings import Call, Finding, SetOption
@@ -52,14 +51,6 @@ arXiv 2412.14123). The digest is as reported; a mismatch warns."""
 
 _FETCH = Call("python -m xr_anysat weights fetch")
 
-_THREE_WAYS = (
-    " There are three ways to get weights. Run `{0}` once, with network access: it puts the "
-    "published ones (504 MB) into the Hugging Face cache. Or name a file of your own by {1} or the "
-    "environment variable XR_ANYSAT_WEIGHTS, such as models/AnySat.pth from "
-    "huggingface.co/g-astruc/AnySat, downloaded elsewhere. Or use {2}, an untrained network, for "
-    "trials."
-)
-
 
 def own_file(size: str) -> SetOption:
     """Name the option for a file of one's own."""
@@ -67,16 +58,16 @@ def own_file(size: str) -> SetOption:
     return SetOption("weights", path, python=f'Model("{size}", weights="{path}")')
 
 
-def no_weights(text: str, **data: Any) -> WeightsError:
+def no_weights(state: str) -> WeightsError:
     """Say which weights are not there, and the ways to get some."""
     return WeightsError(
         Finding(
             "weights.none",
-            text + _THREE_WAYS,
+            "{state}. There are three ways to get weights. Run `{0}` once, with network access: it puts the published ones (504 MB) into the Hugging Face cache. Or name a file of your own by {1} or the environment variable XR_ANYSAT_WEIGHTS, such as models/AnySat.pth from huggingface.co/g-astruc/AnySat, downloaded elsewhere. Or use {2}, an untrained network, for trials.",
             _FETCH,
             own_file(PUBLISHED.size),
             SetOption("weights", "random"),
-            **data,
+            state=state,
         )
     )
 
@@ -138,10 +129,8 @@ def _download() -> Path:
     except Exception as error:  # network, server or disk: there are no weights
         reason = (str(error).strip() or "no reason given").split("\n")[0]
         raise no_weights(
-            "there are no weights: {location} is not in the Hugging Face cache and could not be "
-            "fetched ({reason}).",
-            location=PUBLISHED.location,
-            reason=f"{type(error).__name__}: {reason}",
+            f"there are no weights: {PUBLISHED.location} is not in the Hugging Face cache and "
+            f"could not be fetched ({type(error).__name__}: {reason})"
         ) from error
 
 
