@@ -164,7 +164,7 @@ def test_a_part_needs_what_its_tiles_see_and_no_more(axis, data):
     patches = set(range(axis.edges[start], axis.edges[stop]))
     tiles = {n for n in range(axis.axis.tiles) if patches & set(range(*axis.axis.tile_range(n)))}
     chunks = {c for c in range(len(axis.chunks)) if tiles & set(axis.tiles_of(c))}
-    assert found.tiles == (min(chunks), max(chunks) + 1)
+    assert part.tiles == (min(chunks), max(chunks) + 1)
     seen = {p for c in chunks for n in axis.tiles_of(c) for p in range(*axis.axis.tile_range(n))}
     touched = {
         c for c in range(len(axis.chunks)) if (seen | patches) & set(range(*axis.patch_range(c)))
