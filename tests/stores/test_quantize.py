@@ -14,7 +14,7 @@ from support.findings import finds, warns_of
 from support.stores import ALWAYS, Fragile, Reader, embed, small_regions, to_zarr
 
 import xr_anysat
-from xr_anysat import OptionError, StoreError
+from xr_anysat import AnySatWarning, OptionError, StoreError
 from xr_anysat.graph.run import RetryPolicy, find_scheduler
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
@@ -457,7 +457,8 @@ def test_numbers_of_another_embedding(cube, coded, tmp_path):
     numbers = xr_anysat.open_quantization(coded)
     with warns_of("packing.other-embedding") as caught:
         to_zarr(cube.chunk(x=8), tmp_path / "b", "tile", quantize=numbers)
-    data = next(iter(caught)).message.findings[0].data
+    warning = next(w.message for w in caught if isinstance(w.message, AnySatWarning))
+    data = warning.findings[0].data
     assert (data["theirs"], data["this"]) == ("patch", "tile")
 
 
