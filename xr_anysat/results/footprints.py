@@ -9,8 +9,8 @@ import shapely
 from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.metadata_only import metadata_only
 from xr_anysat.cube.resize import resized
-from xr_anysat.errors import MissingExtraError
-from xr_anysat.job.lay_out import lay_patches
+from xr_anysat.errors import MissingExtraError, warn
+from xr_anysat.job.lay_out import lay_patches, many_patches
 from xr_anysat.job.options import Options, check_whole
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.patches import PatchAxis
@@ -81,6 +81,7 @@ def tiles(
         known = resized(known, check_whole("image_size", image_size))
     spec = known.spec
     layout, pixels = lay_patches(options, spec.geobox, spec.gsd)
+    warn(*many_patches(layout, pixels, options))
     rows, columns = (
         _extents(chunked.axis, pixels.patch, size, flip)
         for chunked, size, flip in zip(
