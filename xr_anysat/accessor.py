@@ -17,7 +17,7 @@ from .cube.canonical import Cube, understand, understand_grid
 from .cube.metadata_only import metadata_only
 from .embed import embed
 from .errors import CubeError, OptionError
-from .findings import Call, Finding
+from .findings import Call
 from .job.model import Model
 from .job.options import Mode
 from .keywords import suggests_keywords
@@ -210,13 +210,9 @@ class CubeMethods(_Methods):
         if not is_embedding(self._obj):
             cube: Cube = self._obj
             return cube
-        text = (
-            "the dimensions {dims} are those of an embedding, not of a cube of bands. Its methods "
-            "are {methods}; write it with {0}."
-        )
         call, dims = Call("embedding.to_zarr(store)"), list(self._obj.dims)
         methods = _public(EmbeddingMethods)
-        raise CubeError(Finding("cube.embedding/methods", text, call, dims=dims, methods=methods))
+        raise CubeError("cube.embedding/methods", call, dims=dims, methods=methods)
 
 
 class EmbeddingMethods(_Methods):

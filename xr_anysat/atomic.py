@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import StoreError
-from .findings import Finding
 
 __all__ = ["atomic_replace", "check_folder", "check_target"]
 
@@ -21,8 +20,7 @@ def check_folder(path: Path) -> Path:
     """
     target = path.absolute()
     if not target.parent.is_dir():
-        text = "{folder} is not a folder; make it first."
-        raise StoreError(Finding("target.no-folder", text, folder=target.parent))
+        raise StoreError("target.no-folder", folder=target.parent)
     return target
 
 
@@ -36,8 +34,7 @@ def check_target(path: Path) -> Path:
     """
     target = check_folder(path)
     if target.is_dir():
-        text = "{path} is a folder; give the name of a file in it."
-        raise StoreError(Finding("target.is-folder", text, path=target))
+        raise StoreError("target.is-folder", path=target)
     return target
 
 

@@ -38,19 +38,25 @@ class AnySatError(Exception):
 
     Parameters
     ----------
-    findings
-        What is wrong: one finding, or all that were made.
+    what
+        What is wrong: findings, or the name of one message.
+    *remedies, **data
+        With a name, the rest of that `Finding`.
 
     Attributes
     ----------
     findings : tuple of Finding
-        The same, for programs.
+        What is wrong, for programs.
     faults : tuple of str
         Each finding in words: what was found, what is needed, and the call that repairs it.
     """
 
-    def __init__(self, findings: Finding | Iterable[Finding]) -> None:
-        self.findings = as_findings(findings)
+    def __init__(
+        self, what: str | Finding | Iterable[Finding], /, *remedies: Remedy, **data: Any
+    ) -> None:
+        self.findings = as_findings(
+            Finding(what, *remedies, **data) if isinstance(what, str) else what
+        )
         super().__init__(message_of(self.findings))
 
     @property
@@ -107,15 +113,9 @@ class AnySatWarning(UserWarning):
         return type(self), (self.findings,)
 
 
-def as_findings(findings: Any) -> tuple[Finding, ...]:
+def as_findings(findings: Finding | Iterable[Finding]) -> tuple[Finding, ...]:
     """Make a tuple of findings of one or several."""
-    if isinstance(findings, Finding | str):
-        findings = (findings,)
-    # TODO: text is taken as a finding until every message is one.
-    return tuple(
-        f if isinstance(f, Finding) else Finding("unclassified", "{text}", text=str(f))
-        for f in findings
-    )
+    return (findings,) if isinstance(findings, Finding) else tuple(findings)
 
 
 def message_of(

@@ -1,13 +1,17 @@
-"""What is wrong or doubtful, as data: a code, a sentence with slots, and what can be done.
+"""What is wrong or doubtful, as data: a code, the user's data, and what can be done.
 
-The sentence and the user's data are kept apart. Only slots are filled in, so a path or a band name
-always comes out as it went in, whoever words the finding: Python, the command line or HTML.
+The sentence of each code lies in ``messages.toml``. Only its slots are filled in, so a path or a
+band name always comes out as it went in, whoever words the finding: Python, the command line or
+HTML.
 """
 
 import json
 import shlex
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
@@ -60,21 +64,31 @@ Remedy = SetOption | Call | Advice
 _PLAIN = (str, int, float, bool, list, tuple, dict, SetOption, type(None))
 
 
+@cache
+def messages() -> Mapping[str, tuple[Severity, str]]:
+    """Severity and text of every message, by its name in ``messages.toml``."""
+    catalogue: dict[Any, dict[str, str]] = tomllib.loads(
+        files("xr_anysat").joinpath("messages.toml").read_text("utf-8")
+    )
+    return {
+        name: (severity, text)
+        for severity, texts in catalogue.items()
+        for name, text in texts.items()
+    }
+
+
 @dataclass(frozen=True, init=False)
 class Finding:
     """Something wrong or doubtful.
 
     Parameters
     ----------
-    code
-        What kind of finding it is, as docs/troubleshooting.md indexes it: ``"bands.missing"``.
-    text
-        The sentence: a format string in which ``{0}``, ``{1}`` stand for the remedies and
-        ``{name}`` for the data.
+    name
+        Name of the message in ``messages.toml``: a code such as ``"bands.missing"``, and behind a
+        slash the variant, where a code has several wordings. The message is a format string in
+        which ``{0}``, ``{1}`` stand for the remedies and ``{name}`` for the data.
     *remedies
         What can be done about it.
-    severity
-        How bad it is.
     **data
         What was found. A `SetOption` names an argument in the words of whoever shows the finding.
         Values of foreign types are kept as text, so that findings can be pickled.
@@ -83,38 +97,46 @@ class Finding:
     --------
     >>> finding = Finding(
     ...     "tile.patches",
-    ...     "{given} pixels is no multiple of {patch}; the nearest is {0}.",
     ...     SetOption("tile_size", 96),
-    ...     given=SetOption("tile_size", 100),
-    ...     patch=4,
+    ...     option=SetOption("tile_size", 100),
+    ...     patch=8,
+    ...     size=80.0,
     ... )
-    >>> str(finding)
-    'tile_size=100 pixels is no multiple of 4; the nearest is tile_size=96.'
+    >>> finding.severity, str(finding).partition("; ")[2]
+    ('error', 'the nearest is tile_size=96.')
     """
 
-    code: str
-    text: str
+    name: str
     remedies: tuple[Remedy, ...]
-    severity: Severity
     data: Mapping[str, Any]
 
-    def __init__(
-        self, code: str, text: str, /, *remedies: Remedy, severity: Severity = "error", **data: Any
-    ) -> None:
-        known = {
-            name: value if type(value) in _PLAIN else _plain(value) for name, value in data.items()
+    def __init__(self, name: str, /, *remedies: Remedy, **data: Any) -> None:
+        plain = {
+            key: value if type(value) in _PLAIN else _plain(value) for key, value in data.items()
         }
-        for name, value in (
-            ("code", code), ("text", text), ("remedies", remedies), ("severity", severity),
-            ("data", known),
-        ):  # fmt: skip
-            object.__setattr__(self, name, value)
+        for field, value in (("name", name), ("remedies", remedies), ("data", plain)):
+            object.__setattr__(self, field, value)
 
     def __hash__(self) -> int:
-        return hash((self.code, self.text, str(self)))
+        return hash((self.name, str(self)))
 
     def __str__(self) -> str:
         return self.render()
+
+    @property
+    def code(self) -> str:
+        """What kind of finding it is, as docs/troubleshooting.md indexes it."""
+        return self.name.partition("/")[0]
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return messages()[self.name][0]
+
+    @property
+    def text(self) -> str:
+        """The message, with its slots."""
+        return messages()[self.name][1]
 
     def render(
         self, words: "Callable[[Remedy], str] | None" = None, *, with_code: bool = False
@@ -126,12 +148,12 @@ class Finding:
         words
             Says remedies and mentions of options. Default: in Python.
         with_code
-            Put the code behind the sentence, in brackets.
+            Whether the code follows in brackets.
         """
         words = words or in_python
         data = {
-            name: words(value) if isinstance(value, SetOption) else value
-            for name, value in self.data.items()
+            key: words(value) if isinstance(value, SetOption) else value
+            for key, value in self.data.items()
         }
         text = self.text.format(*map(words, self.remedies), **data)
         return f"{text} [{self.code}]" if with_code else text

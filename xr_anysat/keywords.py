@@ -50,17 +50,5 @@ def suggests_keywords(*passed_to: Callable[..., Any]) -> Callable[[Callable[P, R
 def _unknown(function: str, name: str, known: set[str]) -> Finding:
     near = get_close_matches(name, known, 1)
     if near:
-        return Finding(
-            "option.misspelt",
-            "{function}() has no argument {name!r}. Did you mean {0}?",
-            SetOption(near[0]),
-            function=function,
-            name=name,
-        )
-    return Finding(
-        "option.unknown",
-        "{function}() has no argument {name!r}. It takes {known}.",
-        function=function,
-        name=name,
-        known=sorted(known),
-    )
+        return Finding("option.misspelt", SetOption(near[0]), function=function, name=name)
+    return Finding("option.unknown", function=function, name=name, known=sorted(known))

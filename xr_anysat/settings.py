@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from .errors import MissingExtraError, OptionError
-from .findings import Call, Finding
+from .findings import Call
 
 __all__ = ["get_option", "require", "set_options"]
 
@@ -38,22 +38,9 @@ class set_options:
     def __init__(self, **options: Any) -> None:
         unknown = set(options) - set(_OPTIONS)
         if unknown:
-            raise OptionError(
-                Finding(
-                    "settings.unknown",
-                    "unknown options {unknown}; there are {known}",
-                    unknown=sorted(unknown),
-                    known=sorted(_OPTIONS),
-                )
-            )
+            raise OptionError("settings.unknown", unknown=sorted(unknown), known=sorted(_OPTIONS))
         if options.get("progress") not in (None, True, False):
-            raise OptionError(
-                Finding(
-                    "settings.progress",
-                    "progress={value!r} is neither True, False nor None",
-                    value=options["progress"],
-                )
-            )
+            raise OptionError("settings.progress", value=options["progress"])
         self._before = {name: _OPTIONS[name] for name in options}
         _OPTIONS.update(options)
 
@@ -92,16 +79,12 @@ def require(module: str, extra: str, call: str) -> Any:
         name = module.partition(".")[0]
         package = PACKAGES.get(name, name)
         raise MissingExtraError(
-            Finding(
-                "extra.missing",
-                "{call} needs {package} ({error}); install it: {0}, or the extra {extra!r} with "
-                "all that belongs to it: {1}, in a clone {2}.",
-                Call(f"pip install {package}"),
-                Call(f'pip install "xr-anysat[{extra}]"'),
-                Call(f'pip install -e ".[{extra}]"'),
-                call=call,
-                package=package,
-                error=error,
-                extra=extra,
-            )
+            "extra.missing",
+            Call(f"pip install {package}"),
+            Call(f'pip install "xr-anysat[{extra}]"'),
+            Call(f'pip install -e ".[{extra}]"'),
+            call=call,
+            package=package,
+            error=error,
+            extra=extra,
         ) from error

@@ -80,14 +80,11 @@ def as_items(items: Any, kind: type[Any], loader: str) -> list[Any]:
     others = {type(one).__name__ for one in listed if not isinstance(one, kind)}
     if others:
         raise OptionError(
-            Finding(
-                "items.type",
-                "{option} holds {others}; {loader} needs STAC items (pystac.Item): {0}.",
-                Call(f"{loader}(search.item_collection())"),
-                option=SetOption("items"),
-                others=sorted(others),
-                loader=loader,
-            )
+            "items.type",
+            Call(f"{loader}(search.item_collection())"),
+            option=SetOption("items"),
+            others=sorted(others),
+            loader=loader,
         )
     return listed
 
@@ -147,8 +144,6 @@ def find_assets(
         faults.append(
             Finding(
                 "bands.missing/assets",
-                "{items}: no asset {asked}for bands {missing} (there are {assets}); AnySat needs "
-                "all of {needed}. Name them: {0}.",
                 call_with(loader, {missing[0]: ...}),
                 items=items_text([str(item.id) for item in without]),
                 asked=f"{asked} " if asked else "",
@@ -161,7 +156,6 @@ def find_assets(
         faults.append(
             Finding(
                 "bands.ambiguous/assets",
-                "{items}: several assets for band {band}: {choices}; say which one is meant: {0}.",
                 call_with(loader, {band: choices[0]}),
                 items=items_text(ids),
                 band=band,
@@ -197,33 +191,18 @@ def check_agreement(
     if len(collections) > 1:
         faults.append(
             Finding(
-                "items.collections",
-                "the items are of {count} collections, {groups}; load each by itself, and join the "
-                "cubes: {0}.",
-                join,
-                count=len(collections),
-                groups=groups_text(collections),
+                "items.collections", join, count=len(collections), groups=groups_text(collections)
             )
         )
     keys = group_ids(specs, lambda spec: ", ".join(spec.assets))
     if len(keys) > 1 and all(all(spec.assets) for spec in specs) and len(collections) == 1:
-        faults.append(
-            Finding(
-                "items.assets",
-                "the bands' assets have different names, {groups}; load the items of each by "
-                "themselves, and join the cubes: {0}.",
-                join,
-                groups=groups_text(keys),
-            )
-        )
+        faults.append(Finding("items.assets", join, groups=groups_text(keys)))
     places = group_ids(specs, lambda spec: spec.crs or "no CRS")
     if one_crs and len(places) > 1:
         most = max(places, key=lambda name: len(places[name]))
         faults.append(
             Finding(
                 "items.crs",
-                "the items lie in {count} coordinate reference systems, {groups}; say which one "
-                "the cube is to have: {0}, or {1}.",
                 Call(f'{loader}(items, crs="{most}")'),
                 SetOption("geobox"),
                 count=len(places),

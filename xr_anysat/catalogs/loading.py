@@ -10,7 +10,7 @@ from typing import Any
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import CubeError, OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 
 from .items import CatalogItem
 
@@ -31,13 +31,7 @@ def check_options(options: Mapping[str, Any], decided: Mapping[str, str], loader
     taken = [f"{name} ({decided[name]})" for name in options if name in decided]
     if taken:
         raise OptionError(
-            Finding(
-                "load.decided",
-                "{loader} does not take {taken}; for more freedom use {0}.",
-                Call("odc.stac.load"),
-                loader=loader,
-                taken=", ".join(taken),
-            )
+            "load.decided", Call("odc.stac.load"), loader=loader, taken=", ".join(taken)
         )
 
 
@@ -77,43 +71,27 @@ def find_geobox(
             asked = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **asked}
             geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
     except ValueError as error:
-        raise OptionError(
-            Finding("area.grid", "the cube's grid cannot be laid out: {error}", error=error)
-        ) from error
+        raise OptionError("area.grid", error=error) from error
     if geobox is None:
-        raise CubeError(
-            Finding(
-                "items.no-crs",
-                "the items do not say their CRS; give it: {0}.",
-                Call(f"{loader}(items, crs=..., resolution=10)"),
-            )
-        )
+        raise CubeError("items.no-crs", Call(f"{loader}(items, crs=..., resolution=10)"))
     footprints = (one.safe_geometry(geobox.crs) for one in parsed)
     if not any(one is not None and one.intersects(geobox.extent) for one in footprints):
         bounds = ", ".join(f"{number:g}" for number in geobox.extent.boundingbox.bbox)
         raise CubeError(
-            Finding(
-                "area.outside",
-                "none of the items touches the area ({bounds}) in {crs}; {bbox} is (west, south, "
-                "east, north) in degrees, {x} and {y} are in the units of {crs_option}.",
-                bounds=bounds,
-                crs=geobox.crs,
-                bbox=SetOption("bbox"),
-                x=SetOption("x"),
-                y=SetOption("y"),
-                crs_option=SetOption("crs"),
-            )
+            "area.outside",
+            bounds=bounds,
+            crs=geobox.crs,
+            bbox=SetOption("bbox"),
+            x=SetOption("x"),
+            y=SetOption("y"),
+            crs_option=SetOption("crs"),
         )
     if not geobox.crs.projected:
         raise OptionError(
-            Finding(
-                "area.degrees",
-                "{crs} is in degrees; AnySat needs metres: leave {option} out for that of the "
-                "items, or give a projected one, for instance {0}.",
-                SetOption("crs", "utm"),
-                crs=SetOption("crs", str(geobox.crs)),
-                option=SetOption("crs"),
-            )
+            "area.degrees",
+            SetOption("crs", "utm"),
+            crs=SetOption("crs", str(geobox.crs)),
+            option=SetOption("crs"),
         )
     return geobox
 
@@ -157,13 +135,7 @@ def group_by_date(
     try:
         dates = [date(n) for n in range(len(images))]
     except KeyError as error:
-        raise OptionError(
-            Finding(
-                "load.groupby",
-                '{given} is not "solar_day", "time", "id" or a property of all items',
-                given=SetOption("groupby", groupby),
-            )
-        ) from error
+        raise OptionError("load.groupby", given=SetOption("groupby", groupby)) from error
 
     def place(n: int) -> Any:
         return (dates[n], n) if keep_order else (dates[n], parsed[n].nominal_datetime, parsed[n].id)

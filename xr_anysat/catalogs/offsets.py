@@ -34,25 +34,13 @@ def check_offset(offset: Any, ids: Sequence[str]) -> Offsets:
     by_id = isinstance(offset, Mapping)
     for number in offset.values() if by_id else [offset]:
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise OptionError(
-                Finding(
-                    "offset.not-whole",
-                    "{given} is not a whole number of DN, as -1000 or 0, nor a mapping from items' "
-                    "ids to such numbers",
-                    given=SetOption("offset", offset),
-                )
-            )
+            raise OptionError("offset.not-whole", given=SetOption("offset", offset))
     if not by_id:
         return int(offset)
     unknown = [str(name) for name in offset if str(name) not in ids]
     if unknown:
         raise OptionError(
-            Finding(
-                "offset.unknown-items",
-                "{option} names {unknown}, which are not ids of the items",
-                option=SetOption("offset"),
-                unknown=names_text(unknown),
-            )
+            "offset.unknown-items", option=SetOption("offset"), unknown=names_text(unknown)
         )
     return {str(name): int(number) for name, number in offset.items()}
 
@@ -86,8 +74,6 @@ def find_offsets(
         faults.append(
             Finding(
                 "items.no-baseline",
-                "{items} do not say of which processing baseline they are ({properties}), and from "
-                "04.00 on 1000 was added to all values; say what to add: {0}, or {1}.",
                 *_WAYS,
                 items=items_text(unknown),
                 properties=", ".join(BASELINE_PROPERTIES),
@@ -113,10 +99,7 @@ def warn_of_contradictions(
         warn(
             Finding(
                 "items.offset",
-                "{items} contradict themselves on their offset: they state {statements}. {offset} "
-                "is added to their values. Look at some, and say what to add: {0}, {1}, or by id.",
                 *_WAYS,
-                severity="warning",
                 items=items_text(ids),
                 statements=statements,
                 offset=offset or "Nothing",

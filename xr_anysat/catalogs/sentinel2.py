@@ -178,9 +178,7 @@ def load_s2(
     try:
         parsed = list(odc_stac.parse_items(images, config))
     except ValueError as error:
-        raise CubeError(
-            Finding("items.unreadable", "odc-stac cannot read the items: {error}.", error=error)
-        ) from error
+        raise CubeError("items.unreadable", error=error) from error
     geobox = find_geobox(odc_stac, parsed, list(names), area, specs, "load_s2")
     in_order = bool(options.get("preserve_original_order"))
     dates = group_by_date(images, parsed, geobox, groupby, in_order)
@@ -238,9 +236,7 @@ def understand_items(
     known_offsets = check_offset(offset, [str(item.id) for item in items])
     faults: list[Finding] = []
     if not items:
-        faults.append(
-            Finding("items.none", "there are no items; look at the search that was to find them.")
-        )
+        faults.append(Finding("items.none"))
     assets = find_assets(items, SENTINEL2, given, "load_s2", faults)
     baselines = [find_baseline(item) for item in items]
     offsets = find_offsets(items, baselines, known_offsets, faults)
@@ -265,19 +261,11 @@ def understand_items(
 def _check_products(specs: Sequence[S2Item], scl: bool) -> Iterator[Finding]:
     levels = group_ids(specs, lambda spec: spec.level or "no level")
     if len(levels) > 1:
-        yield Finding(
-            "items.levels",
-            "the items are of {count} processing levels, {groups}; reflectance at the top of the "
-            "atmosphere and at the surface do not mix: keep the items of one.",
-            count=len(levels),
-            groups=groups_text(levels),
-        )
+        yield Finding("items.levels", count=len(levels), groups=groups_text(levels))
     without = [spec.id for spec in specs if scl and not spec.scl]
     if without:
         yield Finding(
             "items.no-scl",
-            "{items} have no scene classification (an asset SCL), as none of Level-1C has; load "
-            "without {scl} and {mask_scl}, or other items.",
             items=items_text(without),
             scl=SetOption("scl"),
             mask_scl=SetOption("mask_scl"),
@@ -298,14 +286,10 @@ def _check_fusing(mosaics: OffsetMosaics, specs: Sequence[S2Item]) -> None:
     mixed = next((date for date in mosaics.dates if len(date) > 1), None)
     if mixed is not None:
         raise OptionError(
-            Finding(
-                "load.fuse-func",
-                "{option} cannot mosaic items of one date that have different offsets ({ids}); "
-                "load them apart with {0}, or leave {option} out.",
-                SetOption("groupby", "id"),
-                option=SetOption("fuse_func"),
-                ids=[specs[n].id for run in mixed for n in run],
-            )
+            "load.fuse-func",
+            SetOption("groupby", "id"),
+            option=SetOption("fuse_func"),
+            ids=[specs[n].id for run in mixed for n in run],
         )
 
 
@@ -318,12 +302,9 @@ def _check_classes(mask_scl: Any) -> tuple[int, ...]:
         classes = (mask_scl,)
     if not all(isinstance(one, int | np.integer) and one in SCL_CLASSES for one in classes):
         raise OptionError(
-            Finding(
-                "load.mask-scl",
-                "{given} is not True, False or some of: {classes}",
-                given=SetOption("mask_scl", mask_scl),
-                classes=", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items()),
-            )
+            "load.mask-scl",
+            given=SetOption("mask_scl", mask_scl),
+            classes=", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items()),
         )
     return tuple(int(one) for one in classes)
 
@@ -341,13 +322,7 @@ def _resampling_by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str,
     unknown = [str(n) for n, band in bands.items() if band is None and n not in ("*", SCL)]
     if unknown:
         raise OptionError(
-            Finding(
-                "load.resampling",
-                '{option} names {unknown}; it knows {known} and "*"',
-                option=SetOption("resampling"),
-                unknown=unknown,
-                known=list(LABELS),
-            )
+            "load.resampling", option=SetOption("resampling"), unknown=unknown, known=list(LABELS)
         )
     by_band = {bands[name]: str(how) for name, how in given.items()}
     rest = str(given.get("*", "nearest"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .common import Reporter, say
 from .groups import (
@@ -194,13 +194,7 @@ def probe(
         from xr_anysat.datasets import simulated_landscape
 
         if labels is not None:
-            raise OptionError(
-                Finding(
-                    "labels.without-cube",
-                    "{option} goes with a cube; the simulated landscape has its own.",
-                    option=SetOption("labels"),
-                )
-            )
+            raise OptionError("labels.without-cube", option=SetOption("labels"))
         data = simulated_landscape((side, side), seed=seed, dates=12)
     else:
         data, options = cube.open(files, source)

@@ -152,20 +152,14 @@ def open_labels(path: str, labels: str) -> xr.DataArray:
         raster = _choose(dataset.load(), labels, None)
     if isinstance(raster, xr.Dataset):
         raise OptionError(
-            Finding(
-                "file.several/labels",
-                "{path} has several variables, {names}; {option} takes a file with one.",
-                path=labels,
-                names=_names(raster),
-                option=SetOption("labels"),
-            )
+            "file.several/labels", path=labels, names=_names(raster), option=SetOption("labels")
         )
     return raster.squeeze("band", drop=True) if "band" in raster.dims else raster
 
 
 def _open(path: str, *, lazily: bool) -> xr.Dataset:
     if "://" not in path and not Path(path).exists():
-        raise CubeError(Finding("file.missing", "{path} does not exist.", path=path))
+        raise CubeError("file.missing", path=path)
     try:
         with warnings.catch_warnings():  # of xarray, that metadata might be consolidated
             warnings.filterwarnings("ignore", ".*consolidated metadata", RuntimeWarning)
@@ -187,19 +181,12 @@ def _require_netcdf(call: str) -> None:
 
 
 def _unreadable(path: str | Path, reader: str, error: Exception) -> Finding:
-    return Finding(
-        "file.unreadable",
-        "{path} cannot be opened by {reader}: {error}",
-        path=path,
-        reader=reader,
-        error=error,
-    )
+    return Finding("file.unreadable", path=path, reader=reader, error=error)
 
 
 def _no_variable(option: SetOption, path: str, dataset: xr.Dataset) -> Finding:
     return Finding(
         "file.variable",
-        "{option}: {path} has no variable of this name, but {names}{nor_file}.",
         option=option,
         path=path,
         names=_names(dataset),
@@ -221,15 +208,7 @@ def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArra
     if len(names) == 1 or len(stacked) == 1:
         return dataset[(stacked or names)[0]]
     if len(stacked) > 1:
-        raise CubeError(
-            Finding(
-                "file.several",
-                "{path} has several cubes, {names}; choose one: {0}.",
-                SetOption("variable", stacked[0]),
-                path=path,
-                names=stacked,
-            )
-        )
+        raise CubeError("file.several", SetOption("variable", stacked[0]), path=path, names=stacked)
     return dataset
 
 
@@ -279,15 +258,7 @@ def output_format(path: str) -> str:
     suffix = Path(path.rstrip("/")).suffix.lower()
     if suffix not in FORMATS:
         *most, last = FORMATS
-        raise OptionError(
-            Finding(
-                "output.format",
-                "{path!r} does not say its format; end it in {most} or {last}.",
-                path=path,
-                most=", ".join(most),
-                last=last,
-            )
-        )
+        raise OptionError("output.format", path=path, most=", ".join(most), last=last)
     return FORMATS[suffix]
 
 
@@ -302,13 +273,7 @@ def require_apart(target: str, *sources: str) -> None:
     place = Path(target).resolve()
     for source in (Path(source).resolve() for source in sources if source):
         if place == source or place in source.parents:
-            raise OptionError(
-                Finding(
-                    "output.is-input",
-                    "{target} is what is read; give OUT a name of its own.",
-                    target=target,
-                )
-            )
+            raise OptionError("output.is-input", target=target)
 
 
 def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[str, Any]) -> None:
@@ -379,50 +344,20 @@ def _check_target(
 ) -> None:
     """Find out that a file can be written, before anything is computed for it."""
     if kind == "geotiff" and pooled:
-        raise OptionError(
-            Finding(
-                "output.kind/geotiff", "a GeoTIFF holds maps; vectors go to .nc, .zarr or .parquet."
-            )
-        )
+        raise OptionError("output.kind/geotiff")
     if kind == "parquet" and not vectors:
-        raise OptionError(
-            Finding(
-                "output.kind/parquet",
-                "a .parquet holds vectors of geometries; say which, with {0}.",
-                SetOption("geometry"),
-            )
-        )
+        raise OptionError("output.kind/parquet", SetOption("geometry"))
     if kind == "parquet":
         require("pyarrow", "vector", ".parquet")
     if kind == "netcdf" and dtype == "float16":
-        raise OptionError(
-            Finding(
-                "output.dtype",
-                "NetCDF has no float16; write {0}, or a .zarr.",
-                SetOption("dtype", "float32"),
-            )
-        )
+        raise OptionError("output.dtype", SetOption("dtype", "float32"))
     if kind == "netcdf":
         _require_netcdf("writing .nc")
     check_folder(target)
     if not target.exists():
         return
     if not overwrite:
-        raise OptionError(
-            Finding(
-                "output.exists",
-                "{target} exists; {0} replaces it.",
-                SetOption("overwrite", True),
-                target=target,
-            )
-        )
+        raise OptionError("output.exists", SetOption("overwrite", True), target=target)
     store = any((target / name).exists() for name in ROOTS)
     if target.is_dir() and not (kind == "zarr" and store):
-        raise OptionError(
-            Finding(
-                "output.foreign",
-                "{target} is a folder and no Zarr store; {option} does not delete it.",
-                option=SetOption("overwrite", True),
-                target=target,
-            )
-        )
+        raise OptionError("output.foreign", option=SetOption("overwrite", True), target=target)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 __all__ = [
     "CubeOptions",
@@ -115,13 +115,7 @@ def _pairs(texts: Iterable[str]) -> Iterable[tuple[str, str | int]]:
     for text in texts:
         name, equals, label = text.partition("=")
         if not (name and equals and label):
-            raise OptionError(
-                Finding(
-                    "bands.pair",
-                    "{given} is not of the form B2=my_blue.",
-                    given=SetOption("band", text),
-                )
-            )
+            raise OptionError("bands.pair", given=SetOption("band", text))
         yield name, int(label) if label.isdecimal() else label
 
 
@@ -254,11 +248,6 @@ class StorageOptions(PackingOptions):
         asked = self.packed() | ({} if self.regions is None else {"regions": self.regions})
         if asked and kind != "zarr":
             raise OptionError(
-                Finding(
-                    "output.zarr-only",
-                    "{option} goes with a .zarr, not with {target}.",
-                    option=SetOption(next(iter(asked))),
-                    target=target,
-                )
+                "output.zarr-only", option=SetOption(next(iter(asked))), target=target
             )
         return asked

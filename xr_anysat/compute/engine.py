@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy.typing as npt
 
 from xr_anysat.errors import OptionError, ScaleError
-from xr_anysat.findings import Advice, Finding, SetOption
+from xr_anysat.findings import Advice, SetOption
 from xr_anysat.job.model import Model
 from xr_anysat.model.config import ModelConfig
 from xr_anysat.weights.files import WeightsSource, load_tensors
@@ -169,16 +169,11 @@ class Engine:
         if values.isfinite().all():
             return
         raise ScaleError(
-            Finding(
-                "values.not-finite",
-                "the network gave values that are not finite, with {option}: the values of the "
-                "cube, or the statistics of its bands, are far from reflectance. Use {0}, and "
-                "mask what is not a measurement.",
-                SetOption("precision", "float32", python='model=Model(..., precision="float32")')
-                if self.precision != "float32"
-                else Advice("a cube scaled to DN"),
-                option=SetOption("precision", self.precision),
-            )
+            "values.not-finite",
+            SetOption("precision", "float32", python='model=Model(..., precision="float32")')
+            if self.precision != "float32"
+            else Advice("a cube scaled to DN"),
+            option=SetOption("precision", self.precision),
         )
 
     def halving(self, job: Callable[[Any], Result], items: Any) -> list[Result]:
@@ -238,13 +233,9 @@ def resolved_device(model: Model) -> "torch.device":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise OptionError(
-            Finding(
-                "model.device",
-                "{option} is not available in this process ({error}); leave it out to use what "
-                "there is.",
-                option=SetOption("device", model.device),
-                error=str(error).splitlines()[0],
-            )
+            "model.device",
+            option=SetOption("device", model.device),
+            error=str(error).splitlines()[0],
         ) from None
     return device
 

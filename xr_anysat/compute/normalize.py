@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.errors import ScaleError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.job.normalization import Normalization
 
 __all__ = [
@@ -222,13 +222,9 @@ def _by_tile(values: Array, valid: Bools, tile: int) -> Floats:
 def _check_known(stats: npt.NDArray[np.float64], how: Normalization) -> None:
     if not (np.isfinite(stats).all() and (stats[1] >= 0).all()):
         raise ScaleError(
-            Finding(
-                "normalize.not-finite",
-                "{option} has statistics that are NaN or negative: the cube they came from had no "
-                "valid values? Take them from another: {0}.",
-                Call("cube.anysat.band_stats()"),
-                option=SetOption("normalize", how.name),
-            )
+            "normalize.not-finite",
+            Call("cube.anysat.band_stats()"),
+            option=SetOption("normalize", how.name),
         )
 
 
@@ -247,18 +243,13 @@ def _check_sample(values: Array, valid: Bools, how: Normalization, typical: floa
     else:
         return
     raise ScaleError(
-        Finding(
-            "values.scale",
-            "{option} is made for values around {typical:.4g}, but the cube's are {where} (98 % "
-            "are below {bright:.4g}): {guess}? Bring the cube to the scale of the statistics "
-            "({0}), or use {1} or {2}, which take any scale.",
-            Call(call.format(how.scale or "factor")),
-            SetOption("normalize", "zscore"),
-            Call("cube.anysat.band_stats()"),
-            option=SetOption("normalize", how.name),
-            typical=typical,
-            where=where,
-            bright=bright,
-            guess=guess,
-        )
+        "values.scale",
+        Call(call.format(how.scale or "factor")),
+        SetOption("normalize", "zscore"),
+        Call("cube.anysat.band_stats()"),
+        option=SetOption("normalize", how.name),
+        typical=typical,
+        where=where,
+        bright=bright,
+        guess=guess,
     )

@@ -40,22 +40,13 @@ def find_band_dim(
     candidates = matching if named is None else [named]
     if not candidates and "feature" in cube.dims:
         faults.append(
-            Finding(
-                "cube.embedding",
-                "the dimensions {dims} are those of an embedding, not of a cube of bands; write "
-                "the embedding as it is: {0}.",
-                Call("embedding.to_zarr(store)"),
-                dims=list(cube.dims),
-            )
+            Finding("cube.embedding", Call("embedding.to_zarr(store)"), dims=list(cube.dims))
         )
         return None, []
     if not candidates:
         faults.append(
             Finding(
                 "bands.no-dimension",
-                "no band dimension was found among {dims}; AnySat needs one of the names {names}, "
-                "or one labelled with band names. Rename it: {0}, or give a Dataset with one "
-                "variable per band.",
                 Call('cube.rename(my_dim="band")'),
                 dims=list(cube.dims),
                 names=list(_BAND_NAMES),
@@ -68,7 +59,6 @@ def find_band_dim(
         faults.append(
             Finding(
                 "bands.unlabelled",
-                "the {size} bands along {dim!r} have no names; label them: {0}.",
                 Call(f'cube.assign_coords({dim}=["B02", "B03", ...])'),
                 dim=dim,
                 size=cube.sizes[dim],
@@ -79,12 +69,7 @@ def find_band_dim(
     repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
     if repeated:
         faults.append(
-            Finding(
-                "bands.repeated",
-                "bands {repeated} occur more than once; keep one of each: {0}.",
-                Call(f"cube.drop_duplicates({dim!r})"),
-                repeated=repeated,
-            )
+            Finding("bands.repeated", Call(f"cube.drop_duplicates({dim!r})"), repeated=repeated)
         )
     return dim, chosen
 
@@ -119,38 +104,19 @@ def find_bands(
         faults.append(bands_are_no_mapping(bands, _name_band("B2", "my_blue")))
     not_labels = [str(label) for label in given.values() if not isinstance(label, Hashable)]
     if not_labels:
-        faults.append(
-            Finding(
-                "bands.not-labels",
-                "{option} gives {values}, which cannot be labels; give one label per band.",
-                option=option,
-                values=not_labels,
-            )
-        )
+        faults.append(Finding("bands.not-labels", option=option, values=not_labels))
         given = {}
     faults += unknown_bands(given, sensor)
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
         faults.append(
             Finding(
-                "bands.absent",
-                "{option} asks for {absent}, but the cube's {where} are {labels}",
-                option=option,
-                absent=str(absent),
-                where=where,
-                labels=_some(labels),
+                "bands.absent", option=option, absent=str(absent), where=where, labels=_some(labels)
             )
         )
     twice = [str(label) for label, uses in Counter(given.values()).items() if uses > 1]
     if twice:
-        faults.append(
-            Finding(
-                "bands.shared",
-                "{option} gives {labels} to more than one band; give each band its own.",
-                option=option,
-                labels=twice,
-            )
-        )
+        faults.append(Finding("bands.shared", option=option, labels=twice))
     matches = match_bands(sensor, (label for label in labels if label not in given.values()))
     chosen: list[Hashable] = []
     missing: list[str] = []
@@ -162,7 +128,6 @@ def find_bands(
             faults.append(
                 Finding(
                     "bands.ambiguous",
-                    "{labels} all name band {band}; say which one is meant: {0}",
                     _name_band(band, choices[0]),
                     labels=[str(label) for label in choices],
                     band=band,
@@ -175,9 +140,6 @@ def find_bands(
         faults.append(
             Finding(
                 "bands.missing",
-                "bands {missing} were not found among the cube's {where} {labels}; AnySat needs "
-                "all of {needed}. Load them, or name them: {0}. ({first} is also called {names}, "
-                "among others.)",
                 _name_band(missing[0], ...),
                 missing=missing,
                 where=where,
@@ -193,12 +155,7 @@ def find_bands(
 def bands_are_no_mapping(bands: Any, example: SetOption | Call) -> Finding:
     """Make the finding that bands were given, but not as a mapping."""
     return Finding(
-        "bands.no-mapping",
-        "{option} is a {kind}; it maps AnySat's names of bands to yours: {0}. Bands of usual names "
-        "need none.",
-        example,
-        option=SetOption("bands"),
-        kind=type(bands).__name__,
+        "bands.no-mapping", example, option=SetOption("bands"), kind=type(bands).__name__
     )
 
 
@@ -206,11 +163,7 @@ def unknown_bands(names: Iterable[Any], sensor: Sensor) -> list[Finding]:
     """Make the finding that some names are not AnySat's, if there are any."""
     unknown = [str(name) for name in names if name not in sensor.band_names]
     finding = Finding(
-        "bands.unknown",
-        "{option} names {unknown}, which AnySat does not know; it reads {known}",
-        option=SetOption("bands"),
-        unknown=unknown,
-        known=list(sensor.band_names),
+        "bands.unknown", option=SetOption("bands"), unknown=unknown, known=list(sensor.band_names)
     )
     return [finding] if unknown else []
 

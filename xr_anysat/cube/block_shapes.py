@@ -8,7 +8,6 @@ import xarray as xr
 from dask.layers import ArrayChunkShapeDep
 
 from xr_anysat.errors import CubeError
-from xr_anysat.findings import Finding
 
 __all__ = ["check_blocks"]
 
@@ -38,11 +37,5 @@ def check_blocks(cube: Any) -> Any:
 
 def _check_shape(block: Any, declared: tuple[int, ...]) -> Any:
     if np.shape(block) != tuple(declared):
-        raise CubeError(Finding(
-            "cube.block-shape",
-            "a block of the cube was read with shape {shape}, but its chunks declare {declared}: "
-            "the file has changed or is incomplete, or the function that reads it is wrong. Open "
-            "the cube again, or repair the file.",
-            shape=np.shape(block), declared=tuple(declared),
-        ))  # fmt: skip
+        raise CubeError("cube.block-shape", shape=np.shape(block), declared=tuple(declared))
     return block

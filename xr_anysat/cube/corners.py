@@ -10,14 +10,7 @@ from xr_anysat.findings import Call, Finding
 
 __all__ = ["CORNERS", "at_corners"]
 
-CORNERS = Finding(
-    "grid.corners",
-    "the cube's x and y are the upper left corners of its pixels (the default of stackstac and "
-    "cubo), and the result's will be their centres, half a pixel on. Where the two must align, "
-    "make the cube with {0}.",
-    Call('xy_coords="center"'),
-    severity="warning",
-)
+CORNERS = Finding("grid.corners", Call('xy_coords="center"'))
 """What the user is told."""
 
 TOLERANCE = 0.01

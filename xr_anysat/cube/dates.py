@@ -66,14 +66,7 @@ def parse_dates(
             moments = to_utc(dates if name is None else cube[name])
             break
         except (TypeError, ValueError, OverflowError) as error:
-            failed = failed or Finding(
-                "dates.unreadable",
-                "{source} cannot be read as dates: {error}. AnySat needs datetime64, cftime of a "
-                "standard calendar, datetime objects or ISO strings: {0}.",
-                _GIVE_DATES,
-                source=source,
-                error=error,
-            )
+            failed = failed or Finding("dates.unreadable", _GIVE_DATES, source=source, error=error)
     else:
         faults.append(failed or _no_dates(time_dim))
         return np.zeros(0, dtype="M8[s]")
@@ -81,8 +74,6 @@ def parse_dates(
         faults.append(
             Finding(
                 "dates.count",
-                "{source} has {count}, but the cube has {size}; give one for each, in the cube's "
-                "order: {0}.",
                 _GIVE_DATES,
                 source=source,
                 count=count_text(len(moments), "date"),
@@ -93,23 +84,11 @@ def parse_dates(
     if missing:
         own = name is not None and time_dim is not None
         drop = Call(f"cube.isel({time_dim}=cube[{name!r}].notnull())")
-        data = {"source": source, "places": missing[:10]}
+        data: dict[str, Any] = {"source": source, "places": missing[:10]}
         faults.append(
-            Finding(
-                "dates.missing/droppable",
-                "{source} has no date (NaT) at positions {places}; drop them ({1}) or give every "
-                "date: {0}.",
-                _GIVE_DATES,
-                drop,
-                **data,
-            )
+            Finding("dates.missing/droppable", _GIVE_DATES, drop, **data)
             if own
-            else Finding(
-                "dates.missing",
-                "{source} has no date (NaT) at positions {places}; give every date: {0}.",
-                _GIVE_DATES,
-                **data,
-            )
+            else Finding("dates.missing", _GIVE_DATES, **data)
         )
     return moments
 
@@ -118,7 +97,6 @@ def _no_dates(time_dim: Hashable | None) -> Finding:
     code = f"{in_python(_GIVE_DATES)}) or cube.assign_coords({time_dim or 'time'}=...)"
     return Finding(
         "dates.none",
-        "{what} has no dates; AnySat needs the date of every image. Give them: {0}.",
         replace(_GIVE_DATES, python=f"cube.anysat.embed({code}"),
         what=f"the dimension {time_dim!r}" if time_dim else "the cube",
     )

@@ -100,8 +100,6 @@ def find_grid(
         faults.append(
             Finding(
                 "grid.no-dimensions",
-                "no spatial dimensions were found among {dims}; AnySat needs y and x. Rename "
-                "them: {0}.",
                 Call('cube.rename(my_rows="y", my_columns="x")'),
                 dims=list(cube.dims),
             )
@@ -171,12 +169,7 @@ def find_crs(cube: xr.DataArray, faults: list[Finding]) -> pyproj.CRS | None:
         crs = None if found is None else pyproj.CRS.from_user_input(found)
     except (RioXarrayError, ProjError, TypeError, ValueError) as error:
         faults.append(
-            Finding(
-                "grid.bad-crs",
-                "the cube's CRS cannot be read ({error}); write the right one: {0}.",
-                Call('cube.rio.write_crs("EPSG:32631")'),
-                error=error,
-            )
+            Finding("grid.bad-crs", Call('cube.rio.write_crs("EPSG:32631")'), error=error)
         )
         return None
     if crs is None:
@@ -191,20 +184,8 @@ def _no_crs(cube: xr.DataArray) -> Finding:
         for dim, most in zip(dims, (90, 360), strict=True)
     )
     if within:
-        return Finding(
-            "grid.no-crs/degrees",
-            "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
-            "`epsg` coordinate); x and y look like degrees: {0} says so, and the cube must then be "
-            "reprojected to metres.",
-            Call('cube.rio.write_crs("EPSG:4326")'),
-        )
-    return Finding(
-        "grid.no-crs",
-        "the cube has no CRS (no `spatial_ref` or other grid mapping, no `crs` attribute, no "
-        "`epsg` coordinate); write the one that x and y are in, for instance that of a UTM zone: "
-        "{0}.",
-        Call('cube.rio.write_crs("EPSG:32631")'),
-    )
+        return Finding("grid.no-crs/degrees", Call('cube.rio.write_crs("EPSG:4326")'))
+    return Finding("grid.no-crs", Call('cube.rio.write_crs("EPSG:32631")'))
 
 
 def _undeclared_crs(cube: xr.DataArray) -> Any:
@@ -227,34 +208,19 @@ def _line(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line | Finding | Non
         return _line_from_transform(cube, dim, axis)
     values = cube[dim].values
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
-        return Finding(
-            "grid.not-numbers",
-            "the coordinate {dim!r} holds values that are not numbers; write where the pixels' "
-            "centres are: {0}.",
-            Call(f"cube.assign_coords({dim}=...)"),
-            dim=dim,
-        )
+        return Finding("grid.not-numbers", Call(f"cube.assign_coords({dim}=...)"), dim=dim)
     rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
     values = values.astype(np.float64)
     if size == 1:
         step = _declared_step(cube, axis)
         if step is not None:
             return _Line(first=float(values[0]), step=step, size=1)
-        return Finding(
-            "grid.one-pixel",
-            "the cube is one pixel long along {dim!r} and declares no pixel size; write it: {0}, "
-            "or select at least two pixels.",
-            Call("cube.rio.write_transform(...)"),
-            dim=dim,
-        )
+        return Finding("grid.one-pixel", Call("cube.rio.write_transform(...)"), dim=dim)
     step = (values[-1] - values[0]) / (size - 1)
     worst = float(np.abs(values - (values[0] + step * np.arange(size))).max())
     if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
         return Finding(
             "grid.irregular",
-            "the coordinate {dim!r} is not regular: steps run from {shortest:g} to {longest:g}; "
-            "AnySat needs one grid of equal pixels. Sort it ({0}), fill gaps ({1}), or resample: "
-            "{2}.",
             Call(f"cube.sortby({dim!r})"),
             Call("cube.reindex(...)"),
             Call("cube.odc.reproject(geobox)"),
@@ -292,8 +258,6 @@ def _line_from_transform(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line 
     if transform is None:
         return Finding(
             "grid.no-coordinate",
-            "the dimension {dim!r} has no coordinate; AnySat needs the place of every pixel. "
-            "Write it: {0}, or {1}.",
             Call(f"cube.assign_coords({dim}=...)"),
             Call("cube.rio.write_transform(...)"),
             dim=dim,
@@ -312,11 +276,7 @@ def _rotated(
         y = transform.f + transform.d * column + transform.e * row
         call = _repair(crs, (x, y), rule)
     return Finding(
-        "grid.rotated",
-        "the grid is rotated (its transform is {transform}); AnySat needs rows that run "
-        "east-west. Resample it: {0}",
-        call,
-        transform=", ".join(f"{number:g}" for number in transform[:6]),
+        "grid.rotated", call, transform=", ".join(f"{number:g}" for number in transform[:6])
     )
 
 
@@ -331,8 +291,6 @@ def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, rule: PixelRule) -> float | F
     if not crs.is_projected:
         return Finding(
             "grid.not-metres",
-            "the CRS {crs!r} has {units} (pixels of {width:g} x {height:g}); AnySat needs metres. "
-            "Reproject: {0}",
             repair,
             crs=crs.name,
             units="degrees" if crs.is_geographic else "no projected units",
@@ -340,18 +298,10 @@ def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, rule: PixelRule) -> float | F
             height=height,
         )
     if abs(width - height) > GSD_TOLERANCE * max(width, height):
-        return Finding(
-            "grid.not-square",
-            "pixels are not square: {width:g} m x {height:g} m; AnySat needs square ones. "
-            "Resample: {0}",
-            repair,
-            width=width,
-            height=height,
-        )
+        return Finding("grid.not-square", repair, width=width, height=height)
     if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
         return Finding(
             "grid.pixel-size",
-            "pixels are {width:g} m; AnySat needs {needed} m. Resample: {0}",
             repair,
             width=width,
             needed=f"a multiple of {step:g}" if rule.multiples else f"{step:g}",
@@ -408,10 +358,6 @@ def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: float) -> list[Find
     return [
         Finding(
             "grid.stretched",
-            "{crs} stretches distances here by a factor of {scales}: pixels of {gsd:g} m on the "
-            "map are {ground} on the ground, and AnySat is told {gsd:g} m. Reproject to UTM for "
-            "true sizes.",
-            severity="warning",
             crs=crs.name,
             scales=" and ".join(f"{scale:.3g}" for scale in axes),
             ground=" x ".join(f"{gsd / scale:.3g} m" for scale in axes),

@@ -5,7 +5,7 @@ from typing import Any
 import xarray as xr
 
 from xr_anysat.errors import CubeError, OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 
 from .spec import CubeSpec
 
@@ -29,29 +29,18 @@ def check_mask(mask: Any, array: xr.DataArray, spec: CubeSpec) -> xr.DataArray |
         return None
     if not isinstance(mask, xr.DataArray) or mask.dtype.kind != "b":
         raise OptionError(
-            Finding(
-                "mask.type",
-                "{option} is a {kind}; give a DataArray of bool, True where the cube is valid, on "
-                "the cube's own grid: {0}, for example.",
-                _EXAMPLE,
-                option=_MASK,
-                kind=f"DataArray of {mask.dtype}"
-                if isinstance(mask, xr.DataArray)
-                else type(mask).__name__,
-            )
+            "mask.type",
+            _EXAMPLE,
+            option=_MASK,
+            kind=f"DataArray of {mask.dtype}"
+            if isinstance(mask, xr.DataArray)
+            else type(mask).__name__,
         )
     dims = [dim for dim in (spec.time_dim, spec.y_dim, spec.x_dim) if dim is not None]
     unknown = [str(dim) for dim in mask.dims if dim not in dims]
     if unknown:
         raise OptionError(
-            Finding(
-                "mask.dims",
-                "{option} has dimensions {unknown} that are not among {dims}; {0}, for example.",
-                _EXAMPLE,
-                option=_MASK,
-                unknown=unknown,
-                dims=[str(dim) for dim in dims],
-            )
+            "mask.dims", _EXAMPLE, option=_MASK, unknown=unknown, dims=[str(dim) for dim in dims]
         )
     template = array.isel({spec.band_dim: 0}, drop=True)
     mask = mask.reset_coords(drop=True)  # a scalar `time`, of one scene's mask, is no dimension
@@ -59,13 +48,10 @@ def check_mask(mask: Any, array: xr.DataArray, spec: CubeSpec) -> xr.DataArray |
         _, mask = xr.align(template, mask, join="exact", copy=False)
     except ValueError as error:
         raise CubeError(
-            Finding(
-                "mask.grid",
-                "{option} lies on other coordinates than the cube ({error}); bring it there: {0}.",
-                Call('mask.reindex_like(cube, method="nearest", tolerance=1)'),
-                option=_MASK,
-                error=error,
-            )
+            "mask.grid",
+            Call('mask.reindex_like(cube, method="nearest", tolerance=1)'),
+            option=_MASK,
+            error=error,
         ) from None
     if array.chunks is not None and mask.chunks is None:  # grows to the cube's size by blocks
         mask = mask.chunk({dim: array.chunksizes[dim] for dim in mask.dims})

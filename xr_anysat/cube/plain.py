@@ -24,12 +24,7 @@ def not_plain(array: xr.DataArray) -> list[Finding]:
         return [_other_array(type(data._meta))]
     if any(np.isnan(size) for sizes in data.chunks for size in sizes):
         return [
-            Finding(
-                "cube.unknown-chunks",
-                "the cube has chunks of unknown size, as a selection by a lazy condition leaves "
-                "them; find the sizes: {0}.",
-                Call("cube.copy(data=cube.data.compute_chunk_sizes())"),
-            )
+            Finding("cube.unknown-chunks", Call("cube.copy(data=cube.data.compute_chunk_sizes())"))
         ]
     return []
 
@@ -37,8 +32,6 @@ def not_plain(array: xr.DataArray) -> list[Finding]:
 def _other_array(kind: type) -> Finding:
     return Finding(
         "cube.array-type",
-        "the cube's values are of type {kind}; AnySat works on numpy arrays, and dask arrays of "
-        "these. Convert them: {0} for units (pint), {1} for sparse arrays, {2} for others.",
         Call("cube.pint.dequantify()"),
         Call("cube.copy(data=cube.data.todense())"),
         Call("cube.compute()"),

@@ -144,21 +144,9 @@ def as_dataarray(
     if isinstance(cube, xr.DataArray):
         return cube, []
     if not isinstance(cube, xr.Dataset):
-        raise CubeError(
-            Finding(
-                "cube.type",
-                "the cube is a {kind}; AnySat needs an xarray DataArray with coordinates and a "
-                "CRS, or a Dataset with one variable per band.",
-                kind=type(cube).__name__,
-            )
-        )
+        raise CubeError("cube.type", kind=type(cube).__name__)
     if not cube.data_vars:
-        raise CubeError(
-            Finding(
-                "cube.no-variables",
-                "the Dataset has no data variables; AnySat needs one per band.",
-            )
-        )
+        raise CubeError("cube.no-variables")
     faults: list[Finding] = []
     # A grid mapping is no coordinate yet where the file was opened without decode_coords="all".
     mappings = [
@@ -170,11 +158,7 @@ def as_dataarray(
         kept = f".set_coords({mappings})" if mappings else ""
         faults.append(
             Finding(
-                "cube.one-variable",
-                "the Dataset holds its bands in one variable, {name!r}; AnySat needs one variable "
-                "per band, or that DataArray by itself: {0}.",
-                Call(f"cube{kept}[{whole[0]!r}].anysat.embed()"),
-                name=whole[0],
+                "cube.one-variable", Call(f"cube{kept}[{whole[0]!r}].anysat.embed()"), name=whole[0]
             )
         )
         return cube[whole[0]], faults
@@ -187,9 +171,6 @@ def as_dataarray(
         faults.append(
             Finding(
                 "cube.different-dimensions",
-                "the bands of the Dataset have different dimensions: {dims}; all need the same, on "
-                "one grid. Load them with one resolution ({0}), or bring each to one grid with "
-                "{1}.",
                 Call("odc.stac.load(..., resolution=10)"),
                 Call("ds[name].odc.reproject(geobox)"),
                 dims=sorted({str(v.dims) for v in variables}),
@@ -312,8 +293,6 @@ def examine(
         faults.append(
             Finding(
                 "cube.extra-dimensions",
-                "dimensions {extra} are neither time, band, y nor x (the cube has {dims}); embed "
-                "one slice at a time: {0}.",
                 Call(f"cube.isel({extra[0]}=0)"),
                 extra=extra,
                 dims=list(cube.dims),
@@ -372,13 +351,7 @@ def _missing_to_nan(variable: xr.DataArray) -> xr.DataArray:
 def empty_dims(cube: xr.DataArray) -> list[Finding]:
     """Make the finding that a cube holds nothing, if so."""
     empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
-    finding = Finding(
-        "cube.empty",
-        "the cube is empty along {empty} (sizes {sizes}); look at the selection or the search that "
-        "made it.",
-        empty=empty,
-        sizes=dict(cube.sizes),
-    )
+    finding = Finding("cube.empty", empty=empty, sizes=dict(cube.sizes))
     return [finding] if empty else []
 
 
@@ -386,15 +359,7 @@ def _check_values(cube: xr.DataArray, faults: list[Finding]) -> None:
     faults += not_plain(cube)
     faults += empty_dims(cube)
     if cube.dtype.kind not in "iuf":
-        faults.append(
-            Finding(
-                "cube.dtype",
-                "the cube's dtype is {dtype}; AnySat needs real numbers: DN or reflectance. "
-                "Convert it: {0}.",
-                Call('cube.astype("float32")'),
-                dtype=cube.dtype,
-            )
-        )
+        faults.append(Finding("cube.dtype", Call('cube.astype("float32")'), dtype=cube.dtype))
 
 
 def _find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:

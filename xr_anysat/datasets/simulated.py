@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .covers import Cover
 from .sentinel2 import ANCHOR, BANDS, NODATA, PIXEL, Scene, calendar, thin_out
@@ -201,8 +201,7 @@ def _needs(name: str, value: Any, need: str) -> Iterator[None]:
         yield
     except Exception as error:  # pandas, pyproj and dask raise many kinds for nonsense
         given = SetOption(name, value)
-        text = "{given}: {need} needed"
-        raise OptionError(Finding("landscape.option", text, given=given, need=need)) from error
+        raise OptionError("landscape.option", given=given, need=need) from error
 
 
 def _refuse(wrong: bool) -> None:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 
 from .progress import task_bar
 
@@ -21,13 +21,13 @@ def compute_now(result: xr.DataArray, progress: bool | None) -> xr.DataArray:
     try:
         out = np.empty(lazy_data.shape, dtype=lazy_data.dtype)
     except MemoryError:
-        raise OptionError(Finding(
+        raise OptionError(
             "result.memory",
-            "the result has {gibibytes:.1f} GiB, more than this machine's memory; make it lazy "
-            "with {0}, or smaller with {1} or {2}.",
-            Call("cube.chunk(x=512, y=512)"), SetOption("mode", "patch"),
-            SetOption("dtype", "float16"), gibibytes=lazy_data.nbytes / 2**30,
-        )) from None  # fmt: skip
+            Call("cube.chunk(x=512, y=512)"),
+            SetOption("mode", "patch"),
+            SetOption("dtype", "float16"),
+            gibibytes=lazy_data.nbytes / 2**30,
+        ) from None
     with task_bar(progress, "embedding"):
         da.store(lazy_data, out, lock=False, scheduler=local_scheduler())
     computed = result.copy(data=out)

@@ -48,38 +48,20 @@ def find_frames(
             (options.frame_date != "middle", SetOption("frame_date", options.frame_date)),
         ):
             if is_set:
-                raise OptionError(
-                    Finding(
-                        "frames.absent",
-                        "{option} goes with {0}, the number of composites",
-                        SetOption("frames"),
-                        option=option,
-                    )
-                )
+                raise OptionError("frames.absent", SetOption("frames"), option=option)
         return None, moments, []
     count = check_whole("frames", options.frames)
     try:
         frames = find_periods(moments, count, options.period, options.frame_date)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            Finding(
-                "period.unreadable",
-                "{period} is not (start, end): {error}. Give two dates, the end included: {0}.",
-                SetOption("period", python='period=("2021-01-01", "2021-12-31")'),
-                period=period,
-                error=error,
-            )
+            "period.unreadable",
+            SetOption("period", python='period=("2021-01-01", "2021-12-31")'),
+            period=period,
+            error=error,
         ) from None
     if not frames.groups:
-        raise OptionError(
-            Finding(
-                "period.no-dates",
-                "{period} holds none of the cube's dates, which run from {first} to {last}",
-                period=period,
-                first=moments.min(),
-                last=moments.max(),
-            )
-        )
+        raise OptionError("period.no-dates", period=period, first=moments.min(), last=moments.max())
     if not frames.empty:
         return frames.groups, frames.dates, []
     days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
@@ -89,9 +71,6 @@ def find_frames(
         [
             Finding(
                 "frames.empty",
-                "{empty} of the {count} periods of {frames} have no date, and are left out: "
-                "{names}{end}",
-                severity="warning",
                 empty=frames.empty,
                 count=count,
                 frames=SetOption("frames"),

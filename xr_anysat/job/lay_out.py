@@ -46,24 +46,14 @@ def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid
         pixels, overlap = check_whole("tile_size", options.tile_size), options.overlap
     if pixels % patch:
         raise OptionError(
-            Finding(
-                "tile.patches",
-                "{option} pixels is not a multiple of the patch of {patch} pixels ({size:g} m); "
-                "the nearest is {0}.",
-                SetOption("tile_size", max(1, round(pixels / patch)) * patch),
-                option=SetOption("tile_size", pixels),
-                patch=patch,
-                size=size,
-            )
+            "tile.patches",
+            SetOption("tile_size", max(1, round(pixels / patch)) * patch),
+            option=SetOption("tile_size", pixels),
+            patch=patch,
+            size=size,
         )
     if not is_number(overlap) or not 0 <= overlap < 1:
-        raise OptionError(
-            Finding(
-                "tile.overlap",
-                "{option} is not a share from 0 to below 1",
-                option=given("overlap", overlap),
-            )
-        )
+        raise OptionError("tile.overlap", option=given("overlap", overlap))
     tile = pixels // patch
     stride = max(1, round(tile * (1 - float(overlap))))
     below = PixelGrid(shape=(geobox.shape.y, geobox.shape.x), patch=patch, size=gsd)
@@ -79,23 +69,14 @@ def _find_patch(patch_size: Any, gsd: float) -> tuple[float, int]:
     """Length of a patch in metres and in pixels."""
     size = PATCH_PIXELS * gsd if patch_size is None else patch_size
     if not is_number(size) or not 0 < size < math.inf:
-        raise OptionError(
-            Finding(
-                "patch.length",
-                "{option} is not a length in metres",
-                option=given("patch_size", patch_size),
-            )
-        )
+        raise OptionError("patch.length", option=given("patch_size", patch_size))
     patch = round(float(size) / gsd)
     if patch < 1 or abs(patch * gsd - size) > 1e-6 * size:
         raise OptionError(
-            Finding(
-                "patch.pixels",
-                "{option} m is not a multiple of the cube's GSD of {gsd:g} m; the nearest is {0}.",
-                SetOption("patch_size", max(1, patch) * gsd),
-                option=SetOption("patch_size", size),
-                gsd=gsd,
-            )
+            "patch.pixels",
+            SetOption("patch_size", max(1, patch) * gsd),
+            option=SetOption("patch_size", size),
+            gsd=gsd,
         )
     return float(size), patch
 
@@ -109,10 +90,6 @@ def many_patches(grid: PatchGrid, pixels: PixelGrid, options: Options) -> list[F
         findings.append(
             Finding(
                 "tile.many-patches",
-                "a tile of {tile} pixels has {seen} patches of {size:g} m; AnySat's authors advise "
-                "fewer than {advised}, and time and memory grow with their square. Use a smaller "
-                "{argument} (24 pixels suit patches of 10 m) or a larger {patch}.",
-                severity="warning",
                 tile=grid.rows.axis.tile * pixels.patch,
                 seen=seen,
                 size=grid.patch_size,
@@ -125,10 +102,6 @@ def many_patches(grid: PatchGrid, pixels: PixelGrid, options: Options) -> list[F
         findings.append(
             Finding(
                 "patch.many-pixels",
-                "a patch of {size:g} m has {count} pixels, which all see one another: time and "
-                "memory grow with their square, and pretraining saw 256 at most. Use a smaller "
-                "{patch}.",
-                severity="warning",
                 size=grid.patch_size,
                 count=pixels.patch**2,
                 patch=SetOption("patch_size", python="patch_size"),

@@ -7,7 +7,7 @@ from typing import Any
 from xr_anysat.cube.canonical import MEMORY_CHUNK, CanonicalCube, Cube, understand
 from xr_anysat.cube.resize import resized
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.layout.geometries import Geometries, as_geometries
 from xr_anysat.layout.grid import PatchGrid, PixelGrid
 from xr_anysat.layout.shares import find_shares
@@ -89,23 +89,15 @@ def _find_geometries(options: Options, geobox: Any) -> Geometries | None:
     if options.geometry is None:
         if options.geometry_crs is not None:
             raise OptionError(
-                Finding(
-                    "geometry.absent",
-                    "{option} is the CRS of {0}, which is not given",
-                    SetOption("geometry"),
-                    option=SetOption("geometry_crs"),
-                )
+                "geometry.absent", SetOption("geometry"), option=SetOption("geometry_crs")
             )
         return None
     if options.mode != "pooled":
         raise OptionError(
-            Finding(
-                "geometry.mode",
-                "{option} goes with {0}, not {mode}",
-                SetOption("mode", "pooled"),
-                option=SetOption("geometry"),
-                mode=SetOption("mode", options.mode),
-            )
+            "geometry.mode",
+            SetOption("mode", "pooled"),
+            option=SetOption("geometry"),
+            mode=SetOption("mode", options.mode),
         )
     return as_geometries(options.geometry, geobox, options.geometry_crs, options.outside)
 

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, cast, get_args
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.model.config import ModelConfig, model_config
 from xr_anysat.weights.files import WeightsSource, find_weights
 
@@ -71,9 +71,7 @@ class Model:
         ):
             if not sound:
                 given = SetOption(name, getattr(self, name))
-                raise OptionError(
-                    Finding("model.option", "{given} is not {needed}.", given=given, needed=needed)
-                )
+                raise OptionError("model.option", given=given, needed=needed)
         if isinstance(self.weights, os.PathLike):
             object.__setattr__(self, "weights", os.fspath(self.weights))
 
@@ -109,10 +107,5 @@ def as_model(model: "str | Model") -> Model:
     if isinstance(model, str):
         return Model(model)
     raise OptionError(
-        Finding(
-            "model.kind",
-            '{given} is neither the name of a size ("base") nor a Model; use {0}.',
-            Call('xr_anysat.Model("base", ...)'),
-            given=SetOption("model", model),
-        )
+        "model.kind", Call('xr_anysat.Model("base", ...)'), given=SetOption("model", model)
     )

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.layout.chunks import rechunk
 from xr_anysat.sensors.record import Sensor
 
@@ -95,13 +95,9 @@ def find_normalization(
     name = normalize if isinstance(normalize, str) else ""
     if name == "tile_zscore" and overlapping:
         raise OptionError(
-            Finding(
-                "normalize.tile-overlap",
-                "{option} needs {0}: overlapping tiles would each want other values of the pixels "
-                "they share.",
-                SetOption("overlap", 0),
-                option=SetOption("normalize", "tile_zscore"),
-            )
+            "normalize.tile-overlap",
+            SetOption("overlap", 0),
+            option=SetOption("normalize", "tile_zscore"),
         )
     if name in sensor.statistics:
         numbers = sensor.statistics[name]
@@ -114,13 +110,10 @@ def find_normalization(
         repr(normalize) if isinstance(normalize, str | None) else f"a {type(normalize).__name__}"
     )
     raise OptionError(
-        Finding(
-            "normalize.unknown",
-            "{option} is not one of {names}, nor the Dataset that {0} gives",
-            _STATS,
-            names=normalizations(sensor),
-            option=SetOption("normalize", python=f"normalize={shown}"),
-        )
+        "normalize.unknown",
+        _STATS,
+        names=normalizations(sensor),
+        option=SetOption("normalize", python=f"normalize={shown}"),
     )
 
 
@@ -133,28 +126,15 @@ def _check_stats(stats: xr.Dataset, bands: tuple[str, ...]) -> tuple[xr.DataArra
     )
     if not sound or any(labels.count(band) != 1 for band in bands):
         raise OptionError(
-            Finding(
-                "normalize.dataset",
-                "{option} is a Dataset, but not one of band statistics: it needs `mean` and `std` "
-                "by `band` for {bands}; it has variables {variables} and bands {labels}. {0} makes "
-                "one.",
-                _STATS,
-                option=SetOption("normalize"),
-                bands=list(bands),
-                variables=sorted(map(str, stats.data_vars)),
-                labels=labels,
-            )
+            "normalize.dataset",
+            _STATS,
+            option=SetOption("normalize"),
+            bands=list(bands),
+            variables=sorted(map(str, stats.data_vars)),
+            labels=labels,
         )
     mean, std = (stats[name].sel(band=list(bands)).transpose("band") for name in ("mean", "std"))
     known = mean.chunks is None and std.chunks is None
     if known and not (np.isfinite(mean.values).all() and (std.values >= 0).all()):
-        raise OptionError(
-            Finding(
-                "normalize.not-finite",
-                "{option} has statistics that are NaN or negative: the cube they came from had no "
-                "valid values? Take them from another: {0}.",
-                _STATS,
-                option=SetOption("normalize"),
-            )
-        )
+        raise OptionError("normalize.not-finite", _STATS, option=SetOption("normalize"))
     return mean, std

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, given
+from xr_anysat.findings import given
 
 from .model import Model
 
@@ -60,14 +60,7 @@ class Options:
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise an OptionError unless the value is one of the choices."""
     if not isinstance(value, str) or value not in choices:
-        raise OptionError(
-            Finding(
-                "option.choice",
-                "{option} is not one of {choices}",
-                option=given(name, value),
-                choices=list(choices),
-            )
-        )
+        raise OptionError("option.choice", option=given(name, value), choices=list(choices))
 
 
 def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -75,12 +68,9 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):
         raise OptionError(
-            Finding(
-                "option.whole",
-                "{option} is not a whole number {bounds}",
-                option=given(name, value),
-                bounds=f"of at least {least}" if most is None else f"from {least} to {most}",
-            )
+            "option.whole",
+            option=given(name, value),
+            bounds=f"of at least {least}" if most is None else f"from {least} to {most}",
         )
     return int(value)
 

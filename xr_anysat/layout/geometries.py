@@ -70,35 +70,33 @@ def as_geometries(
         invalid geometries, and for geometries that do not touch the cube.
     """
     if isinstance(geometry, str | os.PathLike):
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.text",
-            "{given} is text; read a file of geometries with {0}, well-known text with {1}.",
-            Call("geopandas.read_file(path)"), Call("shapely.from_wkt(text)"),
+            Call("geopandas.read_file(path)"),
+            Call("shapely.from_wkt(text)"),
             given=SetOption("geometry", str(geometry)),
-        ))  # fmt: skip
+        )
     shapes, own, coords = _unpack(geometry)
     wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
     if wrong or not shapes:
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.type",
-            "{option} holds {types}; give shapely geometries, a GeoSeries or a GeoDataFrame, "
-            "without missing ones: {0}.",
-            Call("frame[frame.geometry.notna()]"), option=SetOption("geometry"),
+            Call("frame[frame.geometry.notna()]"),
+            option=SetOption("geometry"),
             types=wrong[:MAX_LISTED] or "nothing",
-        ))  # fmt: skip
+        )
     target = CRS.from_user_input(str(geobox.crs))
     array = np.empty(len(shapes), dtype=object)
     array[:] = shapes
     array = _reproject(array, _source_crs(own, crs), target)
     invalid = np.flatnonzero(~shapely.is_valid(array)).tolist()
     if invalid:
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.invalid",
-            "geometries at positions {positions} are not valid ({reason}); repair them with "
-            "{0} of geopandas or shapely.",
-            Call("make_valid()"), positions=invalid[:MAX_LISTED],
+            Call("make_valid()"),
+            positions=invalid[:MAX_LISTED],
             reason=shapely.is_valid_reason(array[invalid[0]]),
-        ))  # fmt: skip
+        )
     _check_place(array, shapely.box(*geobox.extent.boundingbox), target, outside)
     return Geometries(shapes=tuple(array), coords={"geometry": ("geometry", array), **coords})
 
@@ -122,21 +120,20 @@ def _source_crs(own: CRS | None, crs: Any) -> CRS | None:
     try:
         given = CRS.from_user_input(crs)
     except CRSError as error:
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.crs",
-            "{given} is not a CRS ({reason}); give one that pyproj knows, such as {0}.",
-            SetOption("geometry_crs", "EPSG:4326"), given=SetOption("geometry_crs", crs),
+            SetOption("geometry_crs", "EPSG:4326"),
+            given=SetOption("geometry_crs", crs),
             reason=str(error),
-        )) from None  # fmt: skip
+        ) from None
     if own is not None and not own.equals(given, ignore_axis_order=True):
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.crs-conflict",
-            "{given}, but the geometries declare {own}; leave out {option} if that is right, "
-            "and correct it with {0} if not.",
             Call("set_crs(..., allow_override=True)"),
-            given=SetOption("geometry_crs", crs_name(given)), own=crs_name(own),
+            given=SetOption("geometry_crs", crs_name(given)),
+            own=crs_name(own),
             option=SetOption("geometry_crs"),
-        ))  # fmt: skip
+        )
     return given
 
 
@@ -154,14 +151,13 @@ def _reproject(shapes: Array, source: CRS | None, target: CRS) -> Array:
     moved = shapely.transform(shapely.segmentize(shapes, longest), move)
     beyond = [n for n, s in enumerate(moved) if not np.isfinite(shapely.get_coordinates(s)).all()]
     if beyond:
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.crs-range",
-            "geometries at positions {positions} have points in {source} that cannot be "
-            "expressed in {target}; is {source} their CRS? If so, cut them to the "
-            "surroundings of the cube first, with {0}.",
-            Call("shapely.clip_by_rect(...)"), positions=beyond[:MAX_LISTED],
-            source=crs_name(source), target=crs_name(target),
-        ))  # fmt: skip
+            Call("shapely.clip_by_rect(...)"),
+            positions=beyond[:MAX_LISTED],
+            source=crs_name(source),
+            target=crs_name(target),
+        )
     return moved
 
 
@@ -169,22 +165,17 @@ def _check_place(shapes: Array, footprint: shapely.Geometry, crs: CRS, outside: 
     away = np.flatnonzero(~shapely.intersects(shapes, footprint)).tolist()
     bounds, name = [round(value, 2) for value in footprint.bounds], crs_name(crs)
     if away and outside == "raise":
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.outside",
-            "geometries at positions {positions}{empty} do not touch the cube, which covers "
-            "{bounds} in {crs}; give geometries in that CRS, a GeoSeries with a CRS, or their "
-            "CRS as in {0}. Leave out those outside, or get NaN for them with {1}.",
-            SetOption("geometry_crs", "EPSG:4326"), SetOption("outside", "nan"),
-            positions=away[:MAX_LISTED], empty=" (empty)" if shapes[away[0]].is_empty else "",
-            bounds=bounds, crs=name,
-        ))  # fmt: skip
+            SetOption("geometry_crs", "EPSG:4326"),
+            SetOption("outside", "nan"),
+            positions=away[:MAX_LISTED],
+            empty=" (empty)" if shapes[away[0]].is_empty else "",
+            bounds=bounds,
+            crs=name,
+        )
     if len(away) == len(shapes):
-        warn(Finding(
-            "geometry.all-outside",
-            "none of the geometries touches the cube, which covers {bounds} in {crs}: all "
-            "vectors are NaN.",
-            severity="warning", bounds=bounds, crs=name,
-        ))  # fmt: skip
+        warn(Finding("geometry.all-outside", bounds=bounds, crs=name))
 
 
 def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
@@ -201,20 +192,12 @@ def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
     for kind, label, values in parts:
         name = free = str(label)
         if hasattr(values, "to_crs"):
-            warn(Finding(
-                "geometry.other-column",
-                "column {name!r} holds geometries besides those embedded, and is left out.",
-                severity="warning", name=name,
-            ))  # fmt: skip
+            warn(Finding("geometry.other-column", name=name))
             continue
         while free in taken:
             free = f"{free}_{kind}"
         if free != name:
-            warn(Finding(
-                "geometry.renamed-column",
-                "{kind} {name!r} becomes {free!r}: the result has a {name!r} already.",
-                severity="warning", kind=kind, name=name, free=free,
-            ))  # fmt: skip
+            warn(Finding("geometry.renamed-column", kind=kind, name=name, free=free))
         taken.add(free)
         column = pd.Series(values).reset_index(drop=True)
         yield free, ("geometry", _as_numpy(column, kind, name))
@@ -251,10 +234,5 @@ def _infer_type(values: "pd.Series[Any]", kind: str, name: str) -> "pd.Series[An
         return values.astype("float64")
     typed = values.infer_objects()
     if typed.dtype == object and content != "string":
-        warn(Finding(
-            "geometry.mixed-column",
-            "{kind} {name!r} holds values of several types, or of one that files cannot hold; it "
-            "is converted to text.",
-            severity="warning", kind=kind, name=name,
-        ))  # fmt: skip
+        warn(Finding("geometry.mixed-column", kind=kind, name=name))
     return typed

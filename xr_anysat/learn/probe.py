@@ -16,7 +16,7 @@ from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.embed import embed
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.graph.progress import progress_bar, task_bar
 from xr_anysat.job.model import Model, as_model
 from xr_anysat.keywords import suggests_keywords
@@ -95,8 +95,7 @@ def probe(
     require("sklearn", "ml", "probe()")
     unfit = [name for name in ("mode", "input_prep", "geometry") if name in options]
     if unfit:
-        text = "probe() embeds pixels, and {option} does not go with that; leave it out."
-        raise OptionError(Finding("probe.pixels-only", text, option=SetOption(unfit[0])))
+        raise OptionError("probe.pixels-only", option=SetOption(unfit[0]))
     bands, dates, mask = map(options.get, ("bands", "dates", "mask"))
     known = understand(cube, bands=bands, dates=dates, mask=mask)
     samples = draw_samples(known, labels, pixels=pixels, block=block, folds=folds, seed=seed)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xr_anysat.cube.canonical import CanonicalCube
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.formatting import count_text
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.statistics import count_valid_dates
@@ -102,15 +102,9 @@ def draw_samples(
         if len(places) >= LEAST and len(np.unique(blocks[places])) > 1
     ]
     if len(kept) < 2:
-        text = (
-            "labels have {count} with {least} valid pixels or more in two squares of {block} "
-            "pixels; two such classes are needed. Give more labels, or a smaller {0}."
-        )
         count = count_text(len(kept), "class", "classes")
         size = SetOption("block")
-        raise OptionError(
-            Finding("labels.too-few", text, size, count=count, least=LEAST, block=block)
-        )
+        raise OptionError("labels.too-few", size, count=count, least=LEAST, block=block)
     rng = np.random.default_rng(seed)
     most = max(LEAST, pixels // len(kept))
     drawn = [rng.choice(places, min(len(places), most), replace=False) for places in kept]
@@ -145,27 +139,19 @@ def _classes(cube: CanonicalCube, labels: xr.DataArray | None) -> Array:
     option = SetOption("labels")
     if labels is None:
         if "land_cover" not in array.coords:
-            text = (
-                "the cube has no coordinate land_cover; give {0}, a DataArray (y, x) of classes on "
-                "the cube's own grid."
-            )
-            raise OptionError(Finding("labels.absent", text, option))
+            raise OptionError("labels.absent", option)
         labels = array["land_cover"]
     dims = (spec.y_dim, spec.x_dim)
     if not isinstance(labels, xr.DataArray) or set(labels.dims) != set(dims):
         kind = getattr(labels, "dims", type(labels).__name__)
-        text = "{option} has {kind}; give a DataArray of dimensions {dims}."
-        raise OptionError(Finding("labels.dimensions", text, option=option, kind=kind, dims=dims))
+        raise OptionError("labels.dimensions", option=option, kind=kind, dims=dims)
     others = {dim: 0 for dim in array.dims if dim not in dims}
     grid = array.isel(others, drop=True).reset_coords(drop=True)
     try:
         _, labels = xr.align(grid, labels.reset_coords(drop=True), join="exact", copy=False)
     except ValueError as error:
-        text = "{option} lies on another grid than the cube ({error}); bring it to the cube's: {0}."
         repair = Call('labels.odc.reproject(cube.odc.geobox, resampling="nearest")')
-        raise OptionError(
-            Finding("labels.other-grid", text, repair, option=option, error=error)
-        ) from error
+        raise OptionError("labels.other-grid", repair, option=option, error=error) from error
     nodata = labels.rio.nodata if labels.rio.nodata is not None else labels.rio.encoded_nodata
     values = np.asarray(labels.transpose(*dims).values)
     missing = np.zeros(values.shape, dtype=bool)
@@ -173,8 +159,7 @@ def _classes(cube: CanonicalCube, labels: xr.DataArray | None) -> Array:
         missing = np.isnan(values)
         values = np.where(missing, 0, values)
         if (values != np.round(values)).any():
-            text = "{option} holds fractions; give whole numbers, one for each class."
-            raise OptionError(Finding("labels.fractions", text, option=option))
+            raise OptionError("labels.fractions", option=option)
     if nodata is not None and not np.isnan(nodata):
         missing |= values == nodata
     return np.where(missing, 0, values).astype(np.int64)

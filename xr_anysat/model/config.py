@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.sensors.record import ImageProjector, Sensor, SeriesProjector
 from xr_anysat.sensors.registry import SENSORS
 from xr_anysat.sensors.sentinel2 import SENTINEL2
@@ -76,14 +76,7 @@ SIZES: dict[str, tuple[int, int]] = {"base": (768, 6), "small": (512, 4), "tiny"
 def model_config(size: str, *, flash_layout: bool = False) -> ModelConfig:
     """Look a size up by its name."""
     if not isinstance(size, str) or size not in SIZES:
-        raise OptionError(
-            Finding(
-                "model.size",
-                "{given} is not a size of the model; the sizes are {known}.",
-                given=SetOption("size", size),
-                known=list(SIZES),
-            )
-        )
+        raise OptionError("model.size", given=SetOption("size", size), known=list(SIZES))
     width, depth = SIZES[size]
     return ModelConfig(width=width, depth=depth, flash_layout=flash_layout)
 

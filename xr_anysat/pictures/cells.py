@@ -84,22 +84,11 @@ def not_an_embedding(obj: Any, call: str, methods: Sequence[str] = ()) -> Findin
     about = f" with dimensions {obj.dims}" if isinstance(obj, xr.DataArray) else ""
     if methods and not inside:
         about += f", which has the methods {[*methods]}"
-    text = (
-        "{call} needs an embedding, a DataArray with a dimension {dim!r}, and this is a {kind}"
-        "{about}. {way}: {0}."
-    )
     way = "Take its variable" if inside else "Embed the cube first"
     code = f"ds[{inside[0]!r}]" if inside else 'cube.anysat.embed("patch")'
     repair, kind = Call(f"{code}.anysat.{call}"), type(obj).__name__
     return Finding(
-        "embedding.needed",
-        text,
-        repair,
-        call=call,
-        dim=FEATURE_DIM,
-        kind=kind,
-        about=about,
-        way=way,
+        "embedding.needed", repair, call=call, dim=FEATURE_DIM, kind=kind, about=about, way=way
     )
 
 
@@ -140,7 +129,7 @@ def fit_on_sample(
         )
         part = [Call(f"embedding.isel({dim}=0)") for dim in cells[:1]]
         dims, name = embedding.dims, SetOption("fit")
-        raise OptionError(Finding("fit.dimensions", text, *part, dims=dims, fit=name))
+        raise OptionError("fit.dimensions", *part, dims=dims, fit=name)
     data = embedding.transpose(FEATURE_DIM, *cells).data
     sizes = data.shape[1:]
     share = min(1.0, SAMPLE / math.prod(sizes)) ** (1 / len(sizes))
@@ -273,8 +262,7 @@ def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: st
     again, name = Call(f"embedding.anysat.{call}"), SetOption("fit")
     if not isinstance(fit, xr.Dataset) or any(each not in fit for each in needed):
         kind = f"a Dataset of {list(fit)}" if isinstance(fit, xr.Dataset) else type(fit).__name__
-        text = "{fit} is {kind}; give what {0} returns."
-        raise OptionError(Finding("fit.foreign", text, again, fit=name, kind=kind))
+        raise OptionError("fit.foreign", again, fit=name, kind=kind)
     both = fit, embedding
     pairs: list[tuple[str, list[Any]]]
     pairs = [("the number of features", [each.sizes.get(FEATURE_DIM, 0) for each in both])]
@@ -286,22 +274,9 @@ def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: st
     for what, values in pairs:
         known = [value for value in values if value is not None]
         if len(known) == 2 and not np.array_equal(*known):
-            text = (
-                "{fit} and the embedding differ in {what}: {one} and {other}. Fit anew, {0}, or "
-                "give both the same features, such as {1}."
-            )
             one, other = known
             raise OptionError(
-                Finding(
-                    "fit.mismatch",
-                    text,
-                    again,
-                    PATCH_HALF,
-                    fit=name,
-                    what=what,
-                    one=one,
-                    other=other,
-                )
+                "fit.mismatch", again, PATCH_HALF, fit=name, what=what, one=one, other=other
             )
     return fit
 

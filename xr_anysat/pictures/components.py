@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
@@ -167,9 +167,8 @@ def check_clip(clip: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         low, high = -1.0, -1.0
     if not 0 <= low < high <= 100:
-        text = "{clip} is not a pair of rising percentiles, such as {0}."
         usual, clip = SetOption("clip", (2, 98)), SetOption("clip", clip)
-        raise OptionError(Finding("clip.percentiles", text, usual, clip=clip))
+        raise OptionError("clip.percentiles", usual, clip=clip)
     return low, high
 
 
@@ -177,9 +176,8 @@ def _checked_components(components: Any, most: int, of: str) -> int:
     count = check_whole("components", components)
     if count > most:
         given = SetOption("components", count)
-        text = "{given} is more than {of} has; give at most {0}."
         nearest = SetOption("components", most)
-        raise OptionError(Finding("components.too-many", text, nearest, given=given, of=of))
+        raise OptionError("components.too-many", nearest, given=given, of=of)
     return count
 
 

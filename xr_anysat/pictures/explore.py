@@ -17,7 +17,6 @@ import xarray as xr
 from xr_anysat.atomic import atomic_replace
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
@@ -158,8 +157,7 @@ def explore(
     """
     embedding = as_embedding(embedding, "explore()")
     if {*embedding.dims} != {FEATURE_DIM, "y", "x"}:
-        text = "explore() shows a map (feature, y, x), and the embedding has dimensions {dims}."
-        raise OptionError(Finding("explore.needs-map", text, dims=embedding.dims))
+        raise OptionError("explore.needs-map", dims=embedding.dims)
     size = check_whole("size", size)
     require("bokeh.plotting", "explore", "explore()")
     picture = thinned(pca_rgb(embedding, few_components(embedding, fit), fit, clip), size)
@@ -169,8 +167,7 @@ def explore(
     ordered = cells.sortby(["y", "x"])
     vectors, error = _shortened(ordered.values)
     if not np.isfinite(vectors).any():
-        text = "the embedding has no cell with values, so there is nothing to explore."
-        raise OptionError(Finding("explore.no-values", text))
+        raise OptionError("explore.no-values")
     panels = [] if beside is None else [("true colour", beside.sortby(["y", "x"]))]
     panels.append(("first components", picture.sortby(["y", "x"])))
     title = title_of(embedding) or "AnySat embedding"

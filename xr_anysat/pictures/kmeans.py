@@ -10,7 +10,7 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
@@ -71,12 +71,8 @@ def cluster_fit(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.Dataset
     cells = embedding.size // embedding.sizes[FEATURE_DIM]
     n, seed = check_whole("n", n), check_whole("seed", seed, 0, MOST_SEED)
     if n > min(cells, MOST):
-        text = (
-            "{given} clusters are more than the embedding has cells, {cells}, or than int16 can "
-            "number, {most}; give fewer."
-        )
         given = SetOption("n", n)
-        raise OptionError(Finding("clusters.too-many", text, given=given, cells=cells, most=MOST))
+        raise OptionError("clusters.too-many", given=given, cells=cells, most=MOST)
     require("sklearn.cluster", "plot", "cluster()")
     features = embedding.sizes[FEATURE_DIM]
     fit = partial(_fit_kmeans, n=n, seed=seed)
@@ -129,8 +125,7 @@ def cluster(
     """
     embedding = as_embedding(embedding, "cluster(n)")
     if (n is None) == (fit is None):
-        text = "cluster() takes either a number of clusters or a fit: {0}."
-        raise OptionError(Finding("clusters.number-or-fit", text, Call("cluster(8)")))
+        raise OptionError("clusters.number-or-fit", Call("cluster(8)"))
     if fit is None:
         assert n is not None
         fit = cluster_fit(embedding, n, seed=seed)

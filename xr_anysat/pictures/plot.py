@@ -13,7 +13,7 @@ import xarray as xr
 
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding
+from xr_anysat.findings import Call
 from xr_anysat.formatting import crs_name
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.results.labels import FEATURE_DIM
@@ -109,20 +109,15 @@ def _shown(data: Any, fit: xr.Dataset | None, clip: tuple[float, float]) -> xr.D
         if {*data.dims} - {"component", "rgb"} == {*cells}:
             shown: xr.DataArray = data.transpose(..., *cells)
             return shown
-    text = (
-        "plot() draws an embedding, or what was made of one, on a map (y, x) or on geometries, and "
-        "this has dimensions {dims}. Select one of several maps, as in {0}; {1} shows a cube."
-    )
     repairs = Call("data.isel(time=0)"), Call("cube.anysat.quicklook()")
-    raise OptionError(Finding("plot.dimensions", text, *repairs, dims=data.dims))
+    raise OptionError("plot.dimensions", *repairs, dims=data.dims)
 
 
 def _beside(cube: Cube, shown: xr.DataArray) -> xr.DataArray:
     picture = quicklook(cube, size=PIXELS)
     own, other = (crs_of(each) for each in (shown, picture))
     if own is not None and own != other:
-        text = "the cube is in {other} and the map in {own}; give the cube that was embedded."
-        raise OptionError(Finding("plot.other-crs", text, other=crs_name(other), own=crs_name(own)))
+        raise OptionError("plot.other-crs", other=crs_name(other), own=crs_name(own))
     return picture
 
 
@@ -154,9 +149,8 @@ def _draw_geometries(axis: Any, picture: xr.DataArray) -> None:
 
     shapes = np.asarray(picture["geometry"].values)
     if not all(isinstance(shape, shapely.Geometry) for shape in shapes):
-        text = "plot() needs geometries, and the coordinate `geometry` holds none; decode it: {0}."
         repair = Call("vectors.anysat.decode_geometry()")
-        raise OptionError(Finding("plot.no-geometries", text, repair))
+        raise OptionError("plot.no-geometries", repair)
     west, south, east, north = shapely.total_bounds(shapes)
     thick = max(east - west, north - south) / 150 or 1.0
     polygons = [list(_polygons(shape, thick)) for shape in shapes]

@@ -53,8 +53,7 @@ def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.D
     attrs: dict[str, Any] = {"long_name": "cosine similarity of AnySat embeddings", "units": "1"}
     if isinstance(target, xr.DataArray | np.ndarray | da.Array):
         if crs is not None:
-            text = "{crs} goes with a place, and the target is a vector; leave it out."
-            raise OptionError(Finding("target.crs-of-vector", text, crs=SetOption("crs")))
+            raise OptionError("target.crs-of-vector", crs=SetOption("crs"))
         vector, what = _as_vector(target, embedding), "the target vector"
     else:
         x, y = _as_place(target, embedding, crs)
@@ -76,12 +75,8 @@ def similarity(embedding: xr.DataArray, target: Any, *, crs: Any = None) -> xr.D
 def _unit(vector: Array, what: str) -> Array:
     length = np.linalg.norm(vector.astype(np.float64))
     if not np.isfinite(length) or length == 0:
-        text = (
-            "{what} is {value}, so nothing can be similar to it; take a place where the map has "
-            "values: {0}."
-        )
         known, value = Call("embedding.isel(feature=0).notnull()"), "NaN" if length else "zero"
-        raise OptionError(Finding("target.no-direction", text, known, what=what, value=value))
+        raise OptionError("target.no-direction", known, what=what, value=value)
     return vector.astype(np.float64) / length
 
 
@@ -91,16 +86,9 @@ def _as_vector(target: Any, embedding: xr.DataArray) -> Any:
         target = target.data
     size = embedding.sizes[FEATURE_DIM]
     if target.shape != (size,) or target.dtype.kind not in "iuf":
-        text = (
-            "the target has shape {shape} and dtype {dtype}, and the embedding has vectors of "
-            "{size} features; give one of them. To compare a map of {grid} with vectors of another "
-            "mode, take its patch half: {0}."
-        )
         shape, dtype, grid = target.shape, target.dtype, SetOption("mode", "grid")
         raise OptionError(
-            Finding(
-                "target.vector", text, PATCH_HALF, shape=shape, dtype=dtype, size=size, grid=grid
-            )
+            "target.vector", PATCH_HALF, shape=shape, dtype=dtype, size=size, grid=grid
         )
     return target
 
@@ -115,23 +103,18 @@ def _as_place(target: Any, embedding: xr.DataArray, crs: Any) -> tuple[float, fl
         except (TypeError, ValueError):
             place = ()
     if len(place) != 2 or not np.isfinite(place).all():
-        text = (
-            "the target is {place}; give a shapely Point, a pair (x, y), or a vector of features."
-        )
-        raise OptionError(Finding("target.place", text, place=repr(target)))
+        raise OptionError("target.place", place=repr(target))
     x, y = place
     if crs is None:
         return x, y
     own = embedding.rio.crs
     if own is None:
-        text = "{crs} needs the CRS of the embedding, which has none; write it: {0}."
         repair = Call("embedding.rio.write_crs(...)")
-        raise OptionError(Finding("target.no-crs", text, repair, crs=SetOption("crs")))
+        raise OptionError("target.no-crs", repair, crs=SetOption("crs"))
     try:
         transformer = Transformer.from_crs(crs, own, always_xy=True)
     except CRSError as error:
-        text = "{crs} is not a CRS that pyproj reads: {error}"
-        finding = Finding("target.crs", text, crs=SetOption("crs", crs), error=error)
+        finding = Finding("target.crs", crs=SetOption("crs", crs), error=error)
         raise OptionError(finding) from error
     x, y = transformer.transform(x, y)
     return float(x), float(y)
@@ -140,11 +123,7 @@ def _as_place(target: Any, embedding: xr.DataArray, crs: Any) -> tuple[float, fl
 def _vector_at(embedding: xr.DataArray, x: float, y: float) -> Any:
     """Vector of the cell at a place."""
     if {*embedding.dims} != {FEATURE_DIM, "y", "x"} or not {"y", "x"} <= {*embedding.coords}:
-        text = (
-            "a place can be found on a map (feature, y, x) with coordinates, and the embedding "
-            "has dimensions {dims}; give a vector of features."
-        )
-        raise OptionError(Finding("target.needs-map", text, dims=embedding.dims))
+        raise OptionError("target.needs-map", dims=embedding.dims)
     centres = {dim: embedding[dim].values for dim in ("y", "x")}
     steps = [abs(at[1] - at[0]) for at in centres.values() if len(at) > 1]
     half = max(steps, default=np.inf) / 2  # a map of one cell does not tell its size
@@ -155,13 +134,8 @@ def _vector_at(embedding: xr.DataArray, x: float, y: float) -> Any:
         if spans[dim][0] <= at <= spans[dim][1]
     }
     if len(index) < 2:
-        text = (
-            "x={x:.10g}, y={y:.10g} lies outside the map, which reaches from {west:.10g} to "
-            "{east:.10g} in x and from {south:.10g} to {north:.10g} in y. Give a place in its CRS, "
-            "or name the place's own: {0} for longitude and latitude."
-        )
         (west, east), (south, north) = spans["x"], spans["y"]
         edges = {"west": west, "east": east, "south": south, "north": north}
         crs = SetOption("crs", "EPSG:4326")
-        raise OptionError(Finding("target.outside", text, crs, x=x, y=y, **edges))
+        raise OptionError("target.outside", crs, x=x, y=y, **edges)
     return embedding.isel(index).data

@@ -37,12 +37,7 @@ _MANY_BLOCKS = 2000
 _SMALL_BLOCK = 2**18
 """Bytes: less than what a read from object storage brings in the time it takes to begin."""
 
-_NOT_SAMPLED = Finding(
-    "check.not-sampled",
-    "{option}: values are looked at once the faults are repaired.",
-    severity="advice",
-    option=SetOption("sample", True),
-)
+_NOT_SAMPLED = Finding("check.not-sampled", option=SetOption("sample", True))
 
 _CHUNKS = 'chunks={"x": 1024, "y": 1024}'
 
@@ -260,10 +255,7 @@ def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Fin
     if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
         yield Finding(
             "cost.small-blocks",
-            "the cube comes in {blocks:,} blocks of {size}, each of which is read by itself; load "
-            "it in larger ones: {0}.",
             SetOption("chunk", 1024, python=_CHUNKS),
-            severity="advice",
             blocks=blocks,
             size=bytes_text(nbytes / blocks),
         )
@@ -271,10 +263,7 @@ def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Fin
     if uses > _MANY_USES:
         yield Finding(
             "cost.large-blocks",
-            "a block of the cube ({size} px) goes into up to {uses:,} chunks at work, and any part "
-            "of the result reads all of it; load it in smaller ones: {0}.",
             Call(_CHUNKS),
-            severity="advice",
             size=" x ".join(str(max(sizes)) for sizes in made.chunks_in),
             uses=uses,
         )

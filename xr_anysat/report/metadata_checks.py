@@ -65,11 +65,7 @@ def date_doubts(
     if repeated:
         yield Finding(
             "dates.repeated",
-            "there are several images of one day, and each counts as a date of its own: {days}. "
-            "Where they are parts of one overpass, load them as one: {0}. xr_anysat.load_s2 does "
-            "so by itself.",
             Call('odc.stac.load(..., groupby="solar_day")'),
-            severity="doubt",
             days=_some_days(repeated),
         )
     now = np.datetime64("now") if now is None else now
@@ -82,10 +78,7 @@ def date_doubts(
         if implausible.any():
             yield Finding(
                 "dates.implausible",
-                "{count} of {dates} dates are {when} ({example}, for example); AnySat reads the "
-                "day of the year from them. Give the right ones: {0}.",
                 SetOption("dates", ["2021-04-03", ...]),
-                severity="doubt",
                 count=int(implausible.sum()),
                 dates=len(moments),
                 when=when,
@@ -95,37 +88,20 @@ def date_doubts(
     if firsts and len(moments) > 2:
         yield Finding(
             "dates.month-starts",
-            "every date is the first of a month at midnight. If these are labels of composites "
-            "rather than days of images, give the middle of the month, which is closer to the day "
-            "of the year that AnySat reads: {0}.",
             SetOption(
                 "dates",
                 python='dates=cube.indexes["time"] + pd.Timedelta(days=14)',
                 command="{}, once for each image",
             ),
-            severity="doubt",
         )
     ordered = np.sort(moments)
     gaps = np.diff(ordered)
     if len(gaps) > 2 and gaps.max() > LONG_GAP and gaps.max() > 5 * np.median(gaps):
         place = int(gaps.argmax())
         first, last = ordered[place : place + 2].astype("M8[D]")
-        yield Finding(
-            "dates.gap",
-            "there is no image for {days} days, from {first} to {last}, while the others follow "
-            "one another closely; was all of the search loaded?",
-            severity="doubt",
-            days=(last - first).astype(int),
-            first=first,
-            last=last,
-        )
+        yield Finding("dates.gap", days=(last - first).astype(int), first=first, last=last)
     if len(moments) == 1:
-        yield Finding(
-            "dates.single",
-            "the cube has one date; AnySat was pretrained on time series, and tells crops and "
-            "trees apart by their seasons. Load a longer period.",
-            severity="doubt",
-        )
+        yield Finding("dates.single")
 
 
 def value_doubts(
@@ -156,11 +132,7 @@ def value_doubts(
         stacked = len(sources) > 1
         yield Finding(
             "missing.undeclared",
-            "the values are {dtype} and the cube declares none of them missing, so that a fill "
-            "value would be taken for ground. If there is one (0 in the products of ESA), declare "
-            "it: {0}.",
             _declare(0, "cube.where(cube != 0)" if stacked else "cube.rio.write_nodata(0)"),
-            severity="doubt",
             dtype=array.dtype,
         )
     limits = np.iinfo(array.dtype) if whole else None
@@ -168,30 +140,19 @@ def value_doubts(
     if beyond and len(beyond) == len(nodata):
         yield Finding(
             "missing.out-of-range",
-            "the cube declares {values} as missing, which {dtype} cannot hold; which value stands "
-            "for missing here? Declare it: {0}.",
             _declare(0, "cube.rio.write_nodata(0)"),
-            severity="doubt",
             values=", ".join(beyond),
             dtype=array.dtype,
         )
     if array.dtype == np.uint8:
-        yield Finding(
-            "scale.picture",
-            "the values are uint8, at most 255, while DN go beyond 10000. If this is a picture "
-            "made for looking at, load the bands themselves.",
-            severity="doubt",
-        )
+        yield Finding("scale.picture")
     applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}
     scaled = [factor for factor, _ in applied if factor <= 10 / DN_PER_REFLECTANCE]
     if array.dtype.kind == "f" and scaled and normalize in ("treesatai", "reflectance"):
         yield Finding(
             "scale.rescaled",
-            "the values were multiplied by {factor:g} when they were read, which makes them "
-            "reflectance, but {option} is for DN. Open the file with {0}, or embed {1}.",
             Call("mask_and_scale=False"),
             Call(f"cube * {DN_PER_REFLECTANCE}"),
-            severity="doubt",
             factor=scaled[0],
             option=SetOption("normalize", normalize),
         )
@@ -232,10 +193,7 @@ def offset_doubts(
     if stated and not own:
         yield Finding(
             "offset.stated",
-            "the cube states an offset that was not applied ({offset:g} in units of its values), "
-            "and {option} takes them as they are. Apply it: {0}.",
             Call(f"cube + ({stated[0]:g})"),
-            severity="doubt",
             offset=stated[0],
             option=SetOption("normalize", normalize),
         )
@@ -254,12 +212,8 @@ def offset_doubts(
     if not own and not known and looked.any() and high[looked].all():
         yield Finding(
             "offset.high-values",
-            "98 % of the values of every band and date are above 1000 DN. Either all is bright "
-            "(desert, snow, clouds), or the 1000 DN that processing baselines 04.00 and later add "
-            "were not removed, and {option} is for DN without them. Load with {0}, or embed {1}.",
             Call("xr_anysat.load_s2"),
             Call('cube.astype("float32") - 1000'),
-            severity="doubt",
             option=SetOption("normalize", normalize),
         )
 
@@ -273,39 +227,10 @@ def _raised(raised: Any, *, known: bool, seen: bool) -> Finding:
     data: dict[str, Any] = {"count": int(raised.sum()), "dates": len(raised), "effect": effect}
     load, look = Call("xr_anysat.load_s2"), SetOption("sample", True, python="check(sample=True)")
     if known:
-        return Finding(
-            "offset.not-removed",
-            "{count} of {dates} dates are of processing baseline 04.00 or later, whose DN are 1000 "
-            "higher, and nothing in the cube says that these were removed; {effect}. {0} removes "
-            "them; or subtract 1000 from those dates.",
-            load,
-            severity="doubt",
-            **data,
-        )
+        return Finding("offset.not-removed", load, **data)
     if seen:
-        return Finding(
-            "offset.unknown/seen",
-            "{count} of {dates} dates are from {day} or later, when the DN of products became 1000 "
-            "higher (processing baseline 04.00), and nothing in the cube says whether these were "
-            "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not); "
-            "{effect}. {0} removes them; or subtract 1000 from those dates.",
-            load,
-            severity="doubt",
-            day=OFFSET_BEGAN,
-            **data,
-        )
-    return Finding(
-        "offset.unknown",
-        "{count} of {dates} dates are from {day} or later, when the DN of products became 1000 "
-        "higher (processing baseline 04.00), and nothing in the cube says whether these were "
-        "removed (Earth Search's sentinel-2-l2a is without them, Planetary Computer's not); "
-        "{effect}. {1} looks at some values. {0} removes them; or subtract 1000 from those dates.",
-        load,
-        look,
-        severity="doubt",
-        day=OFFSET_BEGAN,
-        **data,
-    )
+        return Finding("offset.unknown/seen", load, day=OFFSET_BEGAN, **data)
+    return Finding("offset.unknown", load, look, day=OFFSET_BEGAN, **data)
 
 
 def _declare(number: float, python: str) -> SetOption:

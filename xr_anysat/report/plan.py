@@ -276,43 +276,23 @@ def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
     if made.reads > 1:
         yield Finding(
             "cost.statistics",
-            "the cube is read twice for its z-scores; to read it once, and a part of it alone, "
-            "give statistics: {0}.",
             SetOption(
                 "normalize",
                 python="normalize=cube.anysat.band_stats().compute()",
                 command="{} stats.nc, a file that "
                 'cube.anysat.band_stats().to_netcdf("stats.nc") writes in Python',
             ),
-            severity="advice",
         )
     blocks = math.prod(len(sizes) for sizes in job.cube.values.chunks)
     if job.lazy and _misaligned(made):
         unit = job.reference.pixels.patch
-        yield Finding(
-            "cost.chunk-edges",
-            "the edges of the cube's chunks are not edges of chunks at work, so that neighbours "
-            "read the same blocks; load it in chunks of a multiple of {unit} pixels, such as "
-            "{example}.",
-            severity="advice",
-            unit=unit,
-            example=64 * unit if unit < 16 else 16 * unit,
-        )
+        yield Finding("cost.chunk-edges", unit=unit, example=64 * unit if unit < 16 else 16 * unit)
     if job.lazy and blocks > _MANY_BLOCKS:
-        yield Finding(
-            "cost.blocks",
-            "the cube comes in {blocks:,} blocks, each a task or more; load it with more pixels, "
-            "dates or bands in a block, or embed it region by region.",
-            severity="advice",
-            blocks=blocks,
-        )
+        yield Finding("cost.blocks", blocks=blocks)
     tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
     if tile_share > 0.5 and job.layout.rows.axis.overlapping:
         yield Finding(
             "cost.tiles",
-            "tiles take {share:.0%} of the arithmetic; a smaller {overlap} or {tile_size} makes "
-            "them fewer or cheaper.",
-            severity="advice",
             share=tile_share,
             overlap=SetOption("overlap"),
             tile_size=SetOption("tile_size"),
@@ -320,11 +300,8 @@ def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
     if made.sampled > _MUCH_SAMPLED * made.patches:
         yield Finding(
             "cost.packing-sample",
-            "a sample of {share:.0%} of the map is embedded beforehand for the numbers of "
-            "{quantize} and {reduce}; those of another map save it: {0}, {1}.",
             Call("quantize=xr_anysat.open_quantization(store)"),
             Call("reduce=xr_anysat.open_reduction(store)"),
-            severity="advice",
             share=made.sampled / made.patches,
             quantize=SetOption("quantize"),
             reduce=SetOption("reduce"),
@@ -332,23 +309,14 @@ def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
         yield Finding(
             "cost.result-size",
-            "the result has {size}; {0} halves it, {1} divides it by four, and {2} by the pixels "
-            "of a patch.",
             SetOption("dtype", "float16"),
             SetOption("quantize", "int8", python='to_zarr(quantize="int8")'),
             SetOption("mode", "patch"),
-            severity="advice",
             size=bytes_text(made.nbytes),
         )
     available = _physical_memory()
     if available is not None and made.memory > 0.8 * available:
-        yield Finding(
-            "cost.memory",
-            "a worker may need more than this machine's {available}; give it fewer threads, or "
-            "load the cube in smaller chunks.",
-            severity="advice",
-            available=bytes_text(available),
-        )
+        yield Finding("cost.memory", available=bytes_text(available))
 
 
 def _misaligned(made: Plan) -> bool:

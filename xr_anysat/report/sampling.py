@@ -16,7 +16,7 @@ import numpy.typing as npt
 from xr_anysat.cube.canonical import CanonicalCube
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import CubeError
-from xr_anysat.findings import Call, Finding
+from xr_anysat.findings import Call
 
 __all__ = ["SIDE", "Windows", "read_windows"]
 
@@ -82,14 +82,7 @@ def read_windows(cube: CanonicalCube) -> Windows:
         parts, masks = dask.base.compute(parts, masks)
     except Exception as error:  # whatever a reader raises
         raise CubeError(
-            Finding(
-                "cube.unreadable",
-                "the values that were to be looked at could not be read: {kind}: {error}. Repair "
-                "the cube's source, or leave out what cannot be read: {0}.",
-                Call("cube.sel()"),
-                kind=type(error).__name__,
-                error=error,
-            )
+            "cube.unreadable", Call("cube.sel()"), kind=type(error).__name__, error=error
         ) from error
     return Windows(
         places=tuple((y.start, y.stop, x.start, x.stop) for y, x in windows),

@@ -165,13 +165,7 @@ def _picture(sensor: Sensor, values: Array, valid: Array) -> npt.NDArray[np.uint
 
 def _doubts(sensor: Sensor, values: Array, valid: Array, quantiles: Array) -> Iterator[Finding]:
     if not valid.any():
-        yield Finding(
-            "missing.all",
-            "every value that was looked at is missing; look at {option}, at the declared missing "
-            "value, and at the area and dates of the search.",
-            severity="doubt",
-            option=SetOption("mask"),
-        )
+        yield Finding("missing.all", option=SetOption("mask"))
         return
     same = (values == values[:, :1]).all(axis=1) & valid
     yield from _fill_values(values, same)
@@ -186,14 +180,7 @@ def _dull_bands(
     """Find bands without any spread, and bands that are one and the same."""
     flat = [band for band, numbers in zip(names, quantiles, strict=True) if np.ptp(numbers) == 0]
     if flat:
-        yield Finding(
-            "bands.constant",
-            "bands {bands} have one value from their 2 % to their 98 % quantile; look whether they "
-            "were read: {0}.",
-            Call("cube.max()"),
-            severity="doubt",
-            bands=flat,
-        )
+        yield Finding("bands.constant", Call("cube.max()"), bands=flat)
     step = max(1, values.shape[2] // _COMPARED)
     few, known = values[:, :, ::step].swapaxes(0, 1), valid[:, ::step]
     varied = [n for n, band in enumerate(names) if band not in flat and known.any()]
@@ -201,10 +188,7 @@ def _dull_bands(
         if np.array_equal(few[one][known], few[other][known]):
             yield Finding(
                 "bands.identical",
-                "bands {one} and {other} hold the same values; is one of them named wrongly? Say "
-                "which is which: {0}.",
                 SetOption("bands", {names[other]: ...}),
-                severity="doubt",
                 one=names[one],
                 other=names[other],
             )
@@ -217,10 +201,7 @@ def _fill_values(values: Array, same: Array) -> Iterator[Finding]:
         if count > NOTABLE * same.size:
             yield Finding(
                 "missing.fill-value",
-                "{share:.1%} of the sampled pixel-dates are {number:g} in all ten bands and are "
-                "not declared missing; if this is a fill value, declare it: {0}.",
                 SetOption("nodata", number, python=f"cube.where(cube != {number:g})"),
-                severity="doubt",
                 share=count / same.size,
                 number=number,
             )
@@ -233,21 +214,6 @@ def _cut_off(values: Array, valid: Array, quantiles: Array) -> Iterator[Finding]
     largest, bright = np.iinfo(values.dtype).max, float(quantiles[:, -1].max())
     share = float((values == largest).any(axis=1)[valid].mean()) if valid.any() else 0.0
     if share > NOTABLE:
-        yield Finding(
-            "scale.clipped",
-            "{share:.1%} of the sampled pixel-dates have a band at {largest}, the largest number "
-            "that {dtype} holds. If a conversion cut them off, convert to a wider dtype.",
-            severity="doubt",
-            share=share,
-            largest=largest,
-            dtype=values.dtype,
-        )
+        yield Finding("scale.clipped", share=share, largest=largest, dtype=values.dtype)
     if bright <= 2:
-        yield Finding(
-            "scale.rounded",
-            "98 % of the values are whole numbers up to {bright:g}. If reflectance was rounded "
-            "away, multiply before converting it: {0}.",
-            Call('(cube * 10000).astype("uint16")'),
-            severity="doubt",
-            bright=bright,
-        )
+        yield Finding("scale.rounded", Call('(cube * 10000).astype("uint16")'), bright=bright)

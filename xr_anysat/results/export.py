@@ -11,7 +11,7 @@ import xarray as xr
 from pyproj import CRS
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.settings import require
 
@@ -57,12 +57,7 @@ def to_geodataframe(
     embedding = decode_geometry(embedding)
     others = [dim for dim in embedding.dims if dim != "geometry"]
     if len(others) != 1:
-        raise OptionError(Finding(
-            "table.dims",
-            "a table holds vectors of geometries, (geometry, feature), not {dims}; select one "
-            "position of each other dimension, as in {0}.",
-            Call("embedding.isel(time=0)"), dims=embedding.dims,
-        ))  # fmt: skip
+        raise OptionError("table.dims", Call("embedding.isel(time=0)"), dims=embedding.dims)
     values = embedding.transpose("geometry", ...).values
     columns = {
         str(name): coord.values
@@ -70,8 +65,7 @@ def to_geodataframe(
         if coord.dims == ("geometry",) and name != "geometry"
     }
     if column in columns:
-        text = "there is a column {column!r} already; choose another name with {0}"
-        raise OptionError(Finding("table.column", text, SetOption("column"), column=column))
+        raise OptionError("table.column", SetOption("column"), column=column)
     vectors = np.empty(len(values), dtype=object)
     for row, vector in enumerate(values):
         vectors[row] = vector
@@ -130,21 +124,18 @@ def decode_geometry(embedding: xr.DataArray) -> xr.DataArray:
     try:
         decoded = shapely.from_wkt(shapes)
     except (TypeError, shapely.errors.GEOSException) as error:
-        text = "the coordinate `geometry` holds neither shapely objects nor WKT: {reason}"
-        raise OptionError(Finding("geometry.no-wkt", text, reason=str(error))) from None
+        raise OptionError("geometry.no-wkt", reason=str(error)) from None
     return _with_geometry(embedding, decoded, {})
 
 
 def _geometries(embedding: xr.DataArray) -> npt.NDArray[Any]:
     check_array(embedding)
     if "geometry" not in embedding.coords or embedding["geometry"].dims != ("geometry",):
-        raise OptionError(Finding(
+        raise OptionError(
             "geometry.no-coordinate",
-            "there is no coordinate `geometry` among {coordinates}; vectors of geometries come "
-            "from {0}.",
             Call('embed(mode="pooled", geometry=...)'),
             coordinates=sorted(map(str, embedding.coords)),
-        ))  # fmt: skip
+        )
     return embedding["geometry"].values.astype(object)
 
 

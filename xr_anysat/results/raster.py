@@ -28,7 +28,7 @@ from rioxarray.exceptions import RioXarrayError
 
 from xr_anysat.atomic import atomic_replace, check_target
 from xr_anysat.errors import OptionError, StoreError
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.job.options import check_whole
 
 __all__ = ["check_array", "plain_value", "to_raster"]
@@ -95,12 +95,13 @@ def to_raster(
     """
     map_ = _banded(embedding)
     if not rasterio.dtypes.check_dtype(map_.dtype):
-        raise OptionError(Finding(
+        raise OptionError(
             "raster.dtype",
-            "GDAL {version} cannot write {dtype}; write {0}, or a Zarr store with {1}.",
-            Call('embedding.astype("float32")'), Call("embedding.to_zarr()"),
-            version=rasterio.__gdal_version__, dtype=map_.dtype,
-        ))  # fmt: skip
+            Call('embedding.astype("float32")'),
+            Call("embedding.to_zarr()"),
+            version=rasterio.__gdal_version__,
+            dtype=map_.dtype,
+        )
     bands = [str(embedding.name or "map")] if embedding.ndim == 2 else _descriptions(map_)
     tags = {name: _tag(value) for name, value in map_.attrs.items()}
     described = _north_up(map_).assign_attrs(tags, long_name=tuple(bands))
@@ -111,20 +112,13 @@ def to_raster(
     _check_options(driver, given)
     target = check_target(Path(path))
     if driver.upper() in GEOTIFFS and target.suffix.lower() not in (".tif", ".tiff"):
-        raise OptionError(Finding(
-            "raster.suffix",
-            "{name} will be a GeoTIFF; end its name in .tif, or choose another {option}",
-            name=target.name, option=SetOption("driver"),
-        ))  # fmt: skip
+        raise OptionError("raster.suffix", name=target.name, option=SetOption("driver"))
     with atomic_replace(target) as file:
         _try_options(described, file, driver, given)
         try:
             _write(described, file, driver, given)
         except Errors as error:
-            text = "{path} could not be written: {reason}"
-            raise StoreError(
-                Finding("raster.failed", text, path=target, reason=str(error))
-            ) from error
+            raise StoreError("raster.failed", path=target, reason=str(error)) from error
 
 
 def check_array(embedding: Any) -> None:
@@ -136,10 +130,9 @@ def check_array(embedding: Any) -> None:
         For anything else.
     """
     if not isinstance(embedding, xr.DataArray):
-        raise OptionError(Finding(
-            "embedding.needed/dataset", "this is a {type}; take the map out of it: {0}.",
-            Call("dataset['embedding']"), type=type(embedding).__name__,
-        ))  # fmt: skip
+        raise OptionError(
+            "embedding.needed/dataset", Call("dataset['embedding']"), type=type(embedding).__name__
+        )
 
 
 def _banded(embedding: xr.DataArray) -> xr.DataArray:
@@ -147,12 +140,12 @@ def _banded(embedding: xr.DataArray) -> xr.DataArray:
     check_array(embedding)
     others = [dim for dim in embedding.dims if dim not in ("y", "x")]
     if len(others) > 1 or embedding.ndim != len(others) + 2:
-        raise OptionError(Finding(
+        raise OptionError(
             "raster.dims",
-            "a raster holds a map, (feature, y, x) or (y, x), not {dims}; select one position of "
-            "each other dimension, as in {0}, and write vectors with {1}.",
-            Call("embedding.isel(time=0)"), Call("to_geodataframe()"), dims=embedding.dims,
-        ))  # fmt: skip
+            Call("embedding.isel(time=0)"),
+            Call("to_geodataframe()"),
+            dims=embedding.dims,
+        )
     map_ = embedding if others else embedding.expand_dims("band")
     return map_.transpose(..., "y", "x")
 
@@ -162,13 +155,12 @@ def _north_up(map_: xr.DataArray) -> xr.DataArray:
     bare = [dim for dim in ("y", "x") if dim not in map_.coords]
     transform = map_.rio.transform(recalc=not bare)
     if len(bare) == 1 or (bare and transform.is_identity):
-        raise OptionError(Finding(
+        raise OptionError(
             "raster.no-location",
-            "the map has no coordinates {missing}, and nothing else that locates it; give it both, "
-            "{0}, or a transform, {1}.",
             Call("embedding.assign_coords(y=..., x=...)"),
-            Call("embedding.rio.write_transform(...)"), missing=bare,
-        ))  # fmt: skip
+            Call("embedding.rio.write_transform(...)"),
+            missing=bare,
+        )
     box = GeoBox((map_.sizes["y"], map_.sizes["x"]), transform, None)
     if transform.e > 0:
         map_, box = map_.isel(y=slice(None, None, -1)), box.flipy()
@@ -194,8 +186,7 @@ def _check_options(driver: str, given: dict[str, Any]) -> None:
     """Refuse values that rasterio or GDAL cannot survive."""
     for name, value in {"driver": driver, **given}.items():
         if name in ("driver", "compress") and not isinstance(value, str):
-            text = "{given} is not a name that GDAL knows; give a string."
-            raise OptionError(Finding("raster.name", text, given=SetOption(name, value)))
+            raise OptionError("raster.name", given=SetOption(name, value))
         if name in BLOCKS:
             check_whole(name, value, *SIDES)
 
@@ -213,30 +204,34 @@ def _try_options(map_: xr.DataArray, file: Path, driver: str, given: dict[str, A
                 _write(part, trial, driver, given)
             _check_readable(trial, len(part))
         except Errors as error:
-            raise OptionError(Finding(
+            raise OptionError(
                 "raster.driver",
-                "GDAL {version} cannot write {dtype} with {option} and {options}: {reason}. {0} "
-                "takes every map.",
-                SetOption("driver", "GTiff"), version=rasterio.__gdal_version__,
-                dtype=part.dtype, option=option, options=given, reason=str(error),
-            )) from error  # fmt: skip
+                SetOption("driver", "GTiff"),
+                version=rasterio.__gdal_version__,
+                dtype=part.dtype,
+                option=option,
+                options=given,
+                reason=str(error),
+            ) from error
         further = sorted(path.name for path in Path(folder).iterdir() if path != trial)
     judged = {name.upper() for name in given if name not in BLOCKS}
     for text in logged:  # of unknown options GDAL only warns
         if judged & {*re.findall(r"\w+", text.upper())}:
-            raise OptionError(Finding(
+            raise OptionError(
                 "raster.option",
-                "GDAL {version} does not accept all of {options} with {option}: {reason}; see "
-                "https://gdal.org/en/stable/drivers/raster/{page}.html",
-                version=rasterio.__gdal_version__, options=given, option=option,
-                reason=text.rstrip("."), page=driver.lower(),
-            ))  # fmt: skip
+                version=rasterio.__gdal_version__,
+                options=given,
+                option=option,
+                reason=text.rstrip("."),
+                page=driver.lower(),
+            )
     if further:
-        raise OptionError(Finding(
+        raise OptionError(
             "raster.several-files",
-            "{option} makes further files: {further}; write a GeoTIFF, and copy that with {0}.",
-            Call("rasterio.shutil.copy(...)"), option=option, further=further,
-        ))  # fmt: skip
+            Call("rasterio.shutil.copy(...)"),
+            option=option,
+            further=further,
+        )
 
 
 def _write(map_: xr.DataArray, file: Path, driver: str, given: dict[str, Any]) -> None:

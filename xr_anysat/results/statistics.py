@@ -13,7 +13,7 @@ from xr_anysat._version import __version__
 from xr_anysat.cube.canonical import CanonicalCube, Cube, understand
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Call, Finding, given
+from xr_anysat.findings import Call, given
 from xr_anysat.graph.statistics import lazy_moments, sampled, stats_of
 from xr_anysat.job.options import is_number
 from xr_anysat.keywords import suggests_keywords
@@ -63,13 +63,9 @@ def band_stats(
     attrs: dict[str, Any] = {}
     if sample is not None and not (is_number(sample) and 0 < sample <= 1):
         raise OptionError(
-            Finding(
-                "statistics.sample",
-                "{option} is not a share of the cube's pixels, above 0 and up to 1; for every "
-                "twentieth of them: {0}.",
-                Call("cube.anysat.band_stats(sample=0.05)"),
-                option=given("sample", sample),
-            )
+            "statistics.sample",
+            Call("cube.anysat.band_stats(sample=0.05)"),
+            option=given("sample", sample),
         )
     known = understand(cube, bands=bands, mask=mask, dated=False)
     if sample is not None:

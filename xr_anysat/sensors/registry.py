@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .aerial import AERIAL, AERIAL_FLAIR
 from .alos import ALOS
@@ -39,12 +39,5 @@ def get_sensor(key: str) -> Sensor:
         For an unknown key.
     """
     if key not in SENSORS:
-        raise OptionError(
-            Finding(
-                "sensor.unknown",
-                "{given} is not a sensor that AnySat knows; there are {known}.",
-                given=SetOption("sensor", key),
-                known=list(SENSORS),
-            )
-        )
+        raise OptionError("sensor.unknown", given=SetOption("sensor", key), known=list(SENSORS))
     return SENSORS[key]

@@ -11,7 +11,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import StoreError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .layout import ARRAY_ROOT, ROOT, chunk_name
 from .location import ZarrLocation, as_buffer
@@ -78,25 +78,14 @@ def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
     shape = tuple(part.stop - part.start for part in window)
     if np.shape(block) != shape:
         raise StoreError(
-            Finding(
-                "region.shape",
-                "{region} came out with shape {shape} instead of {expected}: the function that "
-                "reads the cube returns blocks of other shapes than its chunks",
-                region=grid.describe(region),
-                shape=np.shape(block),
-                expected=shape,
-            )
+            "region.shape", region=grid.describe(region), shape=np.shape(block), expected=shape
         )
     if block.dtype == np.float16 and np.isinf(block).any():
         raise StoreError(
-            Finding(
-                "region.float16",
-                "{region} has values beyond 65504, the largest that float16 has; leave out "
-                "{dtype}, or scale the linear map of {reduce} down",
-                region=grid.describe(region),
-                dtype=SetOption("dtype", "float16"),
-                reduce=SetOption("reduce"),
-            )
+            "region.float16",
+            region=grid.describe(region),
+            dtype=SetOption("dtype", "float16"),
+            reduce=SetOption("reduce"),
         )
     counts: Counts = {}
     if writer.quantization is not None:
@@ -124,9 +113,7 @@ def _encoded(
 
     metadata = location.read(ARRAY_ROOT)
     if metadata is None:
-        raise StoreError(
-            Finding("store.deleted", "{store} has been deleted meanwhile", store=location)
-        )
+        raise StoreError("store.deleted", store=location)
     objects: dict[str, Any] = {ROOT: as_buffer(metadata)}
     zarr.open_array(zarr.storage.MemoryStore(objects), mode="r+")[window] = block
     value = objects.get(chunk_name(index).removeprefix(f"{ARRAY}/"))

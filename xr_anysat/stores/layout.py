@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import StoreError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .conventions import convention_attrs
 from .location import ZarrLocation
@@ -117,15 +117,10 @@ def require_free(location: ZarrLocation) -> None:
     if name is not None:
         is_zarr = any(location.read(root) is not None for root in ROOTS)
         raise StoreError(
-            Finding(
-                "store.foreign",
-                "{store} holds {content} that to_zarr did not begin; give another store, or delete "
-                "it by hand: {overwrite} deletes what to_zarr has begun, and nothing else, since "
-                "it might be what the cube is read from.",
-                store=location,
-                content="a Zarr store" if is_zarr else repr(name),
-                overwrite=SetOption("overwrite", True),
-            )
+            "store.foreign",
+            store=location,
+            content="a Zarr store" if is_zarr else repr(name),
+            overwrite=SetOption("overwrite", True),
         )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from xr_anysat.errors import MissingExtraError, OptionError, StoreError
-from xr_anysat.findings import Advice, Call, Finding, SetOption
+from xr_anysat.findings import Advice, Call, SetOption
 
 __all__ = ["ZarrLocation", "open_location"]
 
@@ -179,13 +179,7 @@ def open_location(
         store = os.fspath(store)
     remote = isinstance(store, str) and "://" in store and not store.startswith("file://")
     if storage_options is not None and not remote:
-        raise OptionError(
-            Finding(
-                "store.storage-options",
-                "{option} goes with the URL of a remote store, such as s3://...",
-                option=SetOption("storage_options"),
-            )
-        )
+        raise OptionError("store.storage-options", option=SetOption("storage_options"))
     path = ""
     if isinstance(store, StorePath):
         store, path = store.store, store.path
@@ -201,14 +195,10 @@ def open_location(
         opened = FsspecStore.from_mapper(store, read_only=read_only)
     else:
         raise OptionError(
-            Finding(
-                "store.kind",
-                "{option} is a {kind}; give a path, a URL such as s3://bucket/map.zarr, or a Zarr "
-                "store such as {0}",
-                Call("zarr.storage.MemoryStore()"),
-                option=SetOption("store"),
-                kind=type(store).__name__,
-            )
+            "store.kind",
+            Call("zarr.storage.MemoryStore()"),
+            option=SetOption("store"),
+            kind=type(store).__name__,
         )
     if not read_only:
         _check_writable(opened)
@@ -218,19 +208,12 @@ def open_location(
 def _check_writable(store: Any) -> None:
     if not (store.supports_writes and store.supports_deletes and store.supports_listing):
         raise StoreError(
-            Finding(
-                "store.cannot-resume",
-                "{store} cannot delete, list or replace its objects, which resuming needs; {0}",
-                Advice("write to a folder or to object storage, and pack it afterwards"),
-                store=store,
-            )
+            "store.cannot-resume",
+            Advice("write to a folder or to object storage, and pack it afterwards"),
+            store=store,
         )
     if store.read_only:
-        raise StoreError(
-            Finding(
-                "store.read-only", "{store} was opened read-only; open it for writing", store=store
-            )
-        )
+        raise StoreError("store.read-only", store=store)
 
 
 def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool) -> Any:
@@ -240,25 +223,14 @@ def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool)
         return FsspecStore.from_url(url, storage_options=storage_options, read_only=read_only)
     except ImportError as error:
         raise MissingExtraError(
-            Finding(
-                "store.protocol",
-                "{url} needs the package of its protocol, which is not installed ({error}); "
-                "install it: {0} for s3://, {1} for gs://, {2} for abfs://, for example.",
-                *(Call(f"pip install {package}") for package in ("s3fs", "gcsfs", "adlfs")),
-                url=url,
-                error=error,
-            )
+            "store.protocol",
+            *(Call(f"pip install {package}") for package in ("s3fs", "gcsfs", "adlfs")),
+            url=url,
+            error=error,
         ) from error
     except (OSError, ValueError) as error:
         raise StoreError(
-            Finding(
-                "store.url",
-                "{url} cannot be opened: {error}. Give a path, or a URL that fsspec knows, such as "
-                "s3://bucket/map.zarr, with {option} where it needs them.",
-                url=url,
-                error=error,
-                option=SetOption("storage_options"),
-            )
+            "store.url", url=url, error=error, option=SetOption("storage_options")
         ) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from xr_anysat._version import __version__
 from xr_anysat.errors import StoreError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.job.fingerprint import fingerprint
 from xr_anysat.job.job import EmbedJob
 
@@ -203,15 +203,10 @@ def check_same(location: ZarrLocation, stored: dict[str, Any], asked: dict[str, 
         return
     more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
     raise StoreError(
-        Finding(
-            "store.other-job",
-            "{store} was begun with another cube, model or options:\n{differences}\n"
-            "Call with the same to go on with it, give another store, or delete what is there with "
-            "{0}.",
-            SetOption("overwrite", True),
-            store=location,
-            differences="\n".join(f"  - {line}" for line in [*named[:SHOWN], *more]),
-        )
+        "store.other-job",
+        SetOption("overwrite", True),
+        store=location,
+        differences="\n".join(f"  - {line}" for line in [*named[:SHOWN], *more]),
     )
 
 

@@ -79,9 +79,6 @@ def open_embedding(
         warn(
             Finding(
                 "store.incomplete",
-                "{store} is not complete: {done} of {regions} ({share:.1%}) are there, and the "
-                "others are NaN{failed}. The call of to_zarr that began it goes on with it.",
-                severity="warning",
                 store=location,
                 done=len(done),
                 regions=count_text(len(grid), "region"),
@@ -151,13 +148,10 @@ def _numbers(
     numbers = dataset[[name for name in names if name in dataset]]
     if names[0] not in numbers:
         raise StoreError(
-            Finding(
-                "store.not-packed",
-                "the embedding in {store} is not {packed}; {0} makes one that is",
-                Call(f"cube.anysat.to_zarr(store, {how})"),
-                store=location,
-                packed=what,
-            )
+            "store.not-packed",
+            Call(f"cube.anysat.to_zarr(store, {how})"),
+            store=location,
+            packed=what,
         )
     scalars = [name for name, coord in numbers.coords.items() if not coord.dims]
     attrs = {name: v for name, v in dataset[ARRAY].attrs.items() if name != "complete"}
@@ -172,23 +166,13 @@ def open_stored(location: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | 
     except FileNotFoundError:
         job, laid_out = None, False
     except OSError as error:
-        raise StoreError(
-            Finding(
-                "store.unreadable",
-                "{store} cannot be read or written: {error}",
-                store=location,
-                error=error,
-            )
-        ) from error
+        raise StoreError("store.unreadable", store=location, error=error) from error
     if not laid_out:
         raise StoreError(
-            Finding(
-                "store.no-embedding",
-                "{store} {state}; {0} makes one",
-                Call('cube.anysat.to_zarr("map.zarr")'),
-                store=location,
-                state="has been begun, but is not laid out yet" if job else "holds no embedding",
-            )
+            "store.no-embedding",
+            Call('cube.anysat.to_zarr("map.zarr")'),
+            store=location,
+            state="has been begun, but is not laid out yet" if job else "holds no embedding",
         )
     dataset = xr.open_zarr(
         location.store, group=location.path or None, consolidated=False, decode_coords="all",
@@ -196,12 +180,7 @@ def open_stored(location: ZarrLocation, decode: bool) -> tuple[dict[str, Any] | 
     )  # fmt: skip
     if ARRAY not in dataset:
         raise StoreError(
-            Finding(
-                "store.no-embedding/others",
-                "{store} holds no embedding, but {variables}",
-                store=location,
-                variables=sorted(map(str, dataset)),
-            )
+            "store.no-embedding/others", store=location, variables=sorted(map(str, dataset))
         )
     return job, dataset
 

@@ -133,14 +133,10 @@ def require_map(mode: str) -> None:
     """
     if mode == "pooled":
         raise OptionError(
-            Finding(
-                "store.pooled",
-                "{mode} gives a few vectors, which need no regions: compute them with {0}, and "
-                "write them with {1}.",
-                Call('cube.anysat.embed("pooled")'),
-                Call(".to_zarr()"),
-                mode=SetOption("mode", "pooled"),
-            )
+            "store.pooled",
+            Call('cube.anysat.embed("pooled")'),
+            Call(".to_zarr()"),
+            mode=SetOption("mode", "pooled"),
         )
 
 
@@ -167,26 +163,14 @@ def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
         return packing
     if dtype != "float32":
         raise OptionError(
-            Finding(
-                "quantize.dtype",
-                "{quantize} stores a byte for each value, and {dtype} two: give one of them.",
-                quantize=SetOption("quantize"),
-                dtype=SetOption("dtype", dtype),
-            )
+            "quantize.dtype", quantize=SetOption("quantize"), dtype=SetOption("dtype", dtype)
         )
     if isinstance(quantize, xr.Dataset):
         _compare("quantize", quantize, job)
         return replace(packing, quantize=as_quantization(quantize, sum(packing.sizes)))
     if quantize != "int8":
         shown = quantize if isinstance(quantize, str) else f"a {type(quantize).__name__}"
-        raise OptionError(
-            Finding(
-                "quantize.kind",
-                '{given} is neither "int8" nor the Dataset that '
-                "xr_anysat.open_quantization(store) gives",
-                given=SetOption("quantize", shown),
-            )
-        )
+        raise OptionError("quantize.kind", given=SetOption("quantize", shown))
     return replace(packing, quantize="sample")
 
 
@@ -196,17 +180,7 @@ def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None
     differing = [key for key in ours if given.attrs.get(key, ours[key]) != ours[key]]
     if differing:
         theirs, this = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
-        warn(
-            Finding(
-                "packing.other-embedding",
-                "the numbers of {option} were made for another embedding ({theirs}) than this one "
-                "({this}): they fit in number, but features do not mean the same.",
-                severity="warning",
-                option=SetOption(name),
-                theirs=theirs,
-                this=this,
-            )
-        )
+        warn(Finding("packing.other-embedding", option=SetOption(name), theirs=theirs, this=this))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,12 +269,8 @@ def find_numbers(
             warn(
                 Finding(
                     "sample.left-out",
-                    "{left_out} of {windows} windows could not be read for the sample of "
-                    "{quantize} and {reduce}, whose numbers are of the others. Where they can be "
-                    "read again, begin anew with {0}; or {1}.",
                     SetOption("overwrite", True),
                     Advice("give the numbers of another map"),
-                    severity="warning",
                     left_out=len(kept["left_out"]),
                     windows=kept["windows"],
                     quantize=SetOption("quantize"),
@@ -329,16 +299,11 @@ def _fitted(packing: Packing, sample: Sample) -> dict[str, Any]:
     if isinstance(reduction, int):
         if len(vectors) < max(2, reduction):
             raise StoreError(
-                Finding(
-                    "sample.too-small",
-                    "{reduce} needs a sample of as many vectors, and the map gave {vectors} in "
-                    "{windows}; ask for fewer components, or give the linear map of a larger map: "
-                    "{0}.",
-                    GIVEN_REDUCTION,
-                    reduce=SetOption("reduce", reduction),
-                    vectors=len(vectors),
-                    windows=count_text(sample.windows, "window"),
-                )
+                "sample.too-small",
+                GIVEN_REDUCTION,
+                reduce=SetOption("reduce", reduction),
+                vectors=len(vectors),
+                windows=count_text(sample.windows, "window"),
             )
         reduction = fit_reduction(vectors, reduction)
     if reduction is not None:

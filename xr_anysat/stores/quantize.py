@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 from .numbers import Array, Numbers
 
@@ -139,11 +139,5 @@ def as_quantization(value: xr.Dataset, features: int) -> Quantization:
             return Quantization(scale=scale, offset=offset)
         reason = "has a scale that is not positive, or numbers that are not finite"
     raise OptionError(
-        Finding(
-            "quantize.numbers",
-            "{option} is a Dataset, but {reason}. Use the numbers of a store: {0}.",
-            GIVEN_QUANTIZATION,
-            option=SetOption("quantize"),
-            reason=reason,
-        )
+        "quantize.numbers", GIVEN_QUANTIZATION, option=SetOption("quantize"), reason=reason
     )

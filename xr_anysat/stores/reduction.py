@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.settings import require
 
 from .numbers import Array, Numbers
@@ -145,14 +145,7 @@ def as_reduction(value: Any, features: int) -> Reduction:
 
 def _no_linear_map(reason: str) -> OptionError:
     return OptionError(
-        Finding(
-            "reduce.linear-map",
-            "{option} {reason}; give a number of components, {0}, or a DataArray (feature, "
-            "component) of numbers, with or without a coordinate `mean` along feature.",
-            GIVEN_REDUCTION,
-            option=SetOption("reduce"),
-            reason=reason,
-        )
+        "reduce.linear-map", GIVEN_REDUCTION, option=SetOption("reduce"), reason=reason
     )
 
 

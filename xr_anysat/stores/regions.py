@@ -160,24 +160,16 @@ class RegionGrid:
         chosen = {int(n) for n in numbers}
         if outside := sorted(chosen - set(everything)):
             raise OptionError(
-                Finding(
-                    "regions.outside",
-                    "{given} are not in this map, which has {count}, from 0 to {last}",
-                    given=SetOption("regions", outside),
-                    count=len(self),
-                    last=len(self) - 1,
-                )
+                "regions.outside",
+                given=SetOption("regions", outside),
+                count=len(self),
+                last=len(self) - 1,
             )
         return sorted(chosen)
 
 
 def _no_regions(regions: Any, reason: str) -> Finding:
-    return Finding(
-        "regions.unreadable",
-        "{given} {reason}",
-        given=SetOption("regions", regions),
-        reason=reason,
-    )
+    return Finding("regions.unreadable", given=SetOption("regions", regions), reason=reason)
 
 
 def waves(grid: RegionGrid, regions: Sequence[int], limit: int) -> list[list[int]]:

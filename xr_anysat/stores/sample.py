@@ -103,15 +103,7 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
     vectors = np.concatenate([drawn[n] for n in sorted(drawn)])
     if not len(vectors):
         raise StoreError(
-            Finding(
-                "sample.empty",
-                "the sample for {quantize} and {reduce} has no valid cell in any of its {windows} "
-                "windows; give the numbers of another map: {0}, {1}.",
-                GIVEN_QUANTIZATION,
-                GIVEN_REDUCTION,
-                windows=len(windows),
-                **OPTIONS,
-            )
+            "sample.empty", GIVEN_QUANTIZATION, GIVEN_REDUCTION, windows=len(windows), **OPTIONS
         )
     return Sample(vectors=vectors, windows=len(windows), left_out=tuple(failed))
 
@@ -242,9 +234,6 @@ def _error(failed: Failed, number: int, total: int) -> BaseException:
         "the sample for quantize= and reduce=",
         Finding(
             "sample.failed",
-            "the sample for {quantize} and {reduce} could not be computed: {failed} of its {total} "
-            "windows failed with {error}. {0}; or give numbers ({1}, {2}), and windows "
-            "that cannot be read can be left out with {3}.",
             Advice("Repair the cube's source"),
             GIVEN_QUANTIZATION,
             GIVEN_REDUCTION,

@@ -13,7 +13,6 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from xr_anysat.errors import StoreError
-from xr_anysat.findings import Finding
 from xr_anysat.settings import require
 
 from .conventions import embedding_fields, geobox_of, proj_fields
@@ -90,15 +89,7 @@ def stac_item(
     if missing := {"mode", "model", "weights", "dates", "gsd_m", "patch_size_m"} - {
         *embedding.attrs
     }:
-        raise StoreError(
-            Finding(
-                "store.no-provenance",
-                "{store} does not say what made it: its embedding lacks the attributes {missing}. "
-                "Give a store that to_zarr wrote.",
-                store=location,
-                missing=sorted(missing),
-            )
-        )
+        raise StoreError("store.no-provenance", store=location, missing=sorted(missing))
     href = _href(store, str(location)) if href is None else href
     geobox = geobox_of(embedding)
     geometry, bbox = _footprint(geobox)

@@ -59,12 +59,8 @@ def with_statistics(job: EmbedJob, manifest: Manifest, policy: RetryPolicy) -> E
         warn(
             Finding(
                 "statistics.left-out",
-                "{left_out} of {blocks} blocks of the cube could not be read for its statistics, "
-                "so that these and the embedding are of the others. Where they can be read again, "
-                "begin anew with {0}; or give statistics: {1}.",
                 SetOption("overwrite", True),
                 GIVEN_STATISTICS,
-                severity="warning",
                 left_out=len(kept["left_out"]),
                 blocks=kept["blocks"],
             )
@@ -78,9 +74,6 @@ def _error(failed: Failed, number: int, total: int) -> BaseException:
         "the statistics of the cube",
         Finding(
             "statistics.failed",
-            "the statistics of the cube could not be computed: {failed} of its {total} blocks "
-            "failed with {error}. {0}; or give statistics ({1}, {2}), and regions that "
-            "cannot be read can be left out with {3}.",
             Advice("Repair the cube's source"),
             GIVEN_STATISTICS,
             SetOption("normalize", "treesatai"),

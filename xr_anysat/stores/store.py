@@ -6,7 +6,7 @@ from xr_anysat.cube.block_shapes import check_blocks
 from xr_anysat.cube.canonical import Cube
 from xr_anysat.embed import embed
 from xr_anysat.errors import OptionError, StoreError, WeightsError, warn
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Mode, check_choice, check_whole
 from xr_anysat.keywords import suggests_keywords
@@ -116,13 +116,9 @@ def to_zarr(
     require_map(mode)
     if overwrite and regions is not None:
         raise OptionError(
-            Finding(
-                "store.overwrite-regions",
-                "{overwrite} with {regions} would delete what other jobs have written; delete the "
-                "store before they start.",
-                overwrite=SetOption("overwrite", True),
-                regions=SetOption("regions"),
-            )
+            "store.overwrite-regions",
+            overwrite=SetOption("overwrite", True),
+            regions=SetOption("regions"),
         )
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     job = make_job(check_blocks(cube), options_of(mode, checked))
@@ -141,14 +137,7 @@ def to_zarr(
     except OSError as error:
         if isinstance(error, WeightsError):
             raise
-        raise StoreError(
-            Finding(
-                "store.unreadable",
-                "{store} cannot be read or written: {error}",
-                store=location,
-                error=error,
-            )
-        ) from error
+        raise StoreError("store.unreadable", store=location, error=error) from error
 
 
 def _claimed(
@@ -165,14 +154,7 @@ def _claimed(
         stored = manifest.claim(job)
     elif not resume:
         raise StoreError(
-            Finding(
-                "store.exists",
-                "{store} holds an embedding already; {0} goes on with it, {1} deletes it, and "
-                "another store leaves it alone.",
-                SetOption("resume", True),
-                SetOption("overwrite", True),
-                store=location,
-            )
+            "store.exists", SetOption("resume", True), SetOption("overwrite", True), store=location
         )
     check_same(location, stored, job)
     return stored

@@ -82,10 +82,6 @@ def write_regions(
         warn(
             Finding(
                 "regions.failed",
-                "{failed} of {asked} regions could not be computed or written and are NaN in "
-                "{store}; first {first}. The report has them all, and the same call again tries "
-                "them once more.",
-                severity="warning",
                 failed=len(listed),
                 asked=len(asked),
                 store=location,
@@ -140,11 +136,7 @@ def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
         warn(
             Finding(
                 "quantize.clipped",
-                "{share:.2%} of the values of {store} were out of the range of {quantize} and are "
-                "clipped to its ends: the map has a wider range than what the numbers were fitted "
-                "to. Where that matters, begin anew with {0} or the numbers of another store.",
                 SetOption("quantize", "int8"),
-                severity="warning",
                 share=share,
                 store=manifest.location,
                 quantize=SetOption("quantize"),
@@ -187,15 +179,7 @@ class _Work:
                 bar.set_postfix_str(f"{len(failed)} failed")
                 return
             if not seen and not manifest.is_done(self.writer.grid, region):
-                raise StoreError(
-                    Finding(
-                        "store.not-shared",
-                        "a worker has written to {store}, but not to the one that this process "
-                        "sees: give a path or a URL that all workers share, and no memory of one "
-                        "process.",
-                        store=self.writer.location,
-                    )
-                )
+                raise StoreError("store.not-shared", store=self.writer.location)
             seen = True
             bar.update(1)
 
@@ -213,8 +197,6 @@ class _Work:
             where,
             Finding(
                 "region.failed",
-                "{region}{others} failed, after {tries}, with {error}. What is complete is "
-                "kept: the same call again goes on from there, and with {0} leaves out what fails.",
                 SetOption("on_error", "skip"),
                 region=where,
                 others=f" and {len(regions) - 1} beside it" if len(regions) > 1 else "",

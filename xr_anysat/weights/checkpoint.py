@@ -19,7 +19,7 @@ import numpy.typing as npt
 import safetensors
 
 from xr_anysat.errors import WeightsError
-from xr_anysat.findings import Call, Finding
+from xr_anysat.findings import Call
 
 from .unpickle import Damaged, Refused, TensorRecord, brief, unpickle
 
@@ -87,24 +87,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise unreadable(path, error) from error
     except Damaged as error:
-        raise WeightsError(
-            Finding(
-                "weights.damaged",
-                "{path} cannot be used as weights: it {reason}. Fetch or copy it again.",
-                path=path,
-                reason=error,
-            )
-        ) from error
+        raise WeightsError("weights.damaged", path=path, reason=error) from error
     except Refused as error:
         raise WeightsError(
-            Finding(
-                "weights.refused",
-                "{path} cannot be used as weights: it {reason}. Nothing in it was run. If you made "
-                "this file yourself, save the state dict alone: {0}",
-                Call("torch.save(model.state_dict(), 'weights.pth')"),
-                path=path,
-                reason=error,
-            )
+            "weights.refused",
+            Call("torch.save(model.state_dict(), 'weights.pth')"),
+            path=path,
+            reason=error,
         ) from error
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in tensors):
@@ -114,14 +103,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def unreadable(path: Path, error: OSError) -> WeightsError:
     """Say that a file cannot be read."""
-    return WeightsError(
-        Finding(
-            "weights.unreadable",
-            "cannot read the weights {path}: {reason}.",
-            path=path,
-            reason=error.strerror or error,
-        )
-    )
+    return WeightsError("weights.unreadable", path=path, reason=error.strerror or error)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
@@ -150,17 +132,7 @@ def _read_torch(path: Path) -> dict[str, StoredTensor]:
     with path.open("rb") as file:
         start = file.read(4)
     if not start.startswith(b"PK\x03\x04"):
-        raise WeightsError(
-            Finding(
-                "weights.not-checkpoint",
-                "{path} is not a checkpoint: it begins with {start}, and a file of torch.save "
-                "with b'PK\\x03\\x04'. It may be a download that was cut short, a web page, a Git "
-                "LFS pointer, or a file of torch before version 1.6: save that one with a recent "
-                "torch.",
-                path=path,
-                start=start,
-            )
-        )
+        raise WeightsError("weights.not-checkpoint", path=path, start=start)
     archive = _Archive(path)
     state = _state_dict(unpickle(archive.contents()))
     return {name: archive.tensor(name, value) for name, value in state.items()}

@@ -66,16 +66,13 @@ def check_names(checkpoint: Checkpoint, config: ModelConfig) -> None:
         return
     fitting = [size for size in SIZES if not _misfits(checkpoint, model_config(size))]
     raise WeightsError(
-        Finding(
-            "weights.misfit",
-            "{path} does not fit the network of size {size!r}: {faults}. Use {0}.",
-            SetOption("size", fitting[0], python=f'Model("{fitting[0]}", weights=...)')
-            if fitting
-            else Advice("a whole AnySat checkpoint, with the projectors of all sensors"),
-            path=checkpoint.path,
-            size=_size_name(config),
-            faults="; ".join(faults),
-        )
+        "weights.misfit",
+        SetOption("size", fitting[0], python=f'Model("{fitting[0]}", weights=...)')
+        if fitting
+        else Advice("a whole AnySat checkpoint, with the projectors of all sensors"),
+        path=checkpoint.path,
+        size=_size_name(config),
+        faults="; ".join(faults),
     )
 
 
@@ -120,14 +117,7 @@ def finite_values(checkpoint: Checkpoint) -> dict[str, FloatArray]:
     values = {name: tensor.read() for name, tensor in checkpoint.tensors.items()}
     bad = [name for name, array in values.items() if not np.isfinite(array).all()]
     if bad:
-        raise WeightsError(
-            Finding(
-                "weights.not-finite",
-                "{path} has values that are not finite in {tensors}.",
-                path=checkpoint.path,
-                tensors=_some(bad),
-            )
-        )
+        raise WeightsError("weights.not-finite", path=checkpoint.path, tensors=_some(bad))
     return values
 
 
@@ -182,9 +172,6 @@ def read_converted(path: Path, digest: str, origin: str, config: ModelConfig) ->
     warn(
         Finding(
             "weights.cache",
-            "cannot keep converted weights in {folder} ({reason}), so every process reads {name} "
-            "again and holds it in memory. Set {variable} to a folder that can be written to.",
-            severity="warning",
             folder=target.parent,
             reason=reason,
             name=path.name,
@@ -243,13 +230,7 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
     """
     path, target = Path(src), Path(dst)
     if target.suffix != ".safetensors":
-        raise OptionError(
-            Finding(
-                "weights.suffix",
-                "weights are converted to a .safetensors file, not to {target!r}.",
-                target=str(target),
-            )
-        )
+        raise OptionError("weights.suffix", target=str(target))
     digest = file_digest(path)
     checkpoint = read_checkpoint(path)
     fitting_size(checkpoint)
@@ -257,12 +238,5 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
     try:
         _write(target, values, digest, path.name)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            Finding(
-                "weights.unwritable",
-                "cannot write {target}: {reason}",
-                target=target,
-                reason=error,
-            )
-        ) from error
+        raise WeightsError("weights.unwritable", target=target, reason=error) from error
     return target

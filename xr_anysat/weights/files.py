@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from xr_anysat.errors import OptionError, WeightsError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 from xr_anysat.model.config import ModelConfig, model_config, used_shapes
 
 from .checkpoint import Checkpoint, FloatArray, read_checkpoint
@@ -129,13 +129,7 @@ def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSo
     if isinstance(weights, str) and weights.partition(":")[0] == "random":
         seed = weights.removeprefix("random").removeprefix(":")
         if weights != "random" and not re.fullmatch("[0-9]{1,18}", seed):
-            raise OptionError(
-                Finding(
-                    "weights.seed",
-                    '{given} needs a whole number from 0 as its seed, as in "random:42".',
-                    given=given,
-                )
-            )
+            raise OptionError("weights.seed", given=given)
         number = int(seed or 0)
         return WeightsSource(kind="random", location=f"random:{number}", seed=number)
     return _file_source(weights, given)
@@ -144,16 +138,12 @@ def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSo
 def _published_source(size: str) -> WeightsSource:
     if size != PUBLISHED.size:
         raise WeightsError(
-            Finding(
-                "weights.unpublished",
-                "no weights of size {size!r} are published, only of size {published!r}. Use {0}, "
-                "or a file of your own by {1}, or {2} for an untrained network.",
-                SetOption("size", PUBLISHED.size, python=f'Model("{PUBLISHED.size}")'),
-                own_file(size),
-                SetOption("weights", "random"),
-                size=size,
-                published=PUBLISHED.size,
-            )
+            "weights.unpublished",
+            SetOption("size", PUBLISHED.size, python=f'Model("{PUBLISHED.size}")'),
+            own_file(size),
+            SetOption("weights", "random"),
+            size=size,
+            published=PUBLISHED.size,
         )
     return WeightsSource(kind="hub", location=PUBLISHED.location, digest=published_digest())
 
@@ -162,15 +152,7 @@ def _file_source(weights: str, given: SetOption | str) -> WeightsSource:
     text = os.fsdecode(weights) if isinstance(weights, str | bytes) else ""
     path = Path(os.path.abspath(os.path.expanduser(text)))
     if path.suffix not in _SUFFIXES:
-        raise OptionError(
-            Finding(
-                "weights.kind",
-                '{given} is neither "random", "random:SEED" nor a path that ends in {suffixes}. '
-                "Leave it out to use the published weights.",
-                given=given,
-                suffixes=", ".join(_SUFFIXES),
-            )
-        )
+        raise OptionError("weights.kind", given=given, suffixes=", ".join(_SUFFIXES))
     if not path.is_file():
         raise no_weights(f"{path} is not a file")
     return WeightsSource(kind="file", location=str(path), digest=file_digest(path))
@@ -237,14 +219,7 @@ def _open(source: WeightsSource, config: ModelConfig) -> Checkpoint:
 def _require_same(source: WeightsSource, digest: str) -> None:
     if source.digest not in (None, digest):
         raise WeightsError(
-            Finding(
-                "weights.changed",
-                "the weights {location} have changed since they were chosen: their sha256 is "
-                "{digest} and was {earlier}. Call embed again to use the new ones.",
-                location=source.location,
-                digest=digest,
-                earlier=source.digest,
-            )
+            "weights.changed", location=source.location, digest=digest, earlier=source.digest
         )
 
 

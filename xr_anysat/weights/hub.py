@@ -61,14 +61,11 @@ def own_file(size: str) -> SetOption:
 def no_weights(state: str) -> WeightsError:
     """Say which weights are not there, and the ways to get some."""
     return WeightsError(
-        Finding(
-            "weights.none",
-            "{state}. There are three ways to get weights. Run `{0}` once, with network access: it puts the published ones (504 MB) into the Hugging Face cache. Or name a file of your own by {1} or the environment variable XR_ANYSAT_WEIGHTS, such as models/AnySat.pth from huggingface.co/g-astruc/AnySat, downloaded elsewhere. Or use {2}, an untrained network, for trials.",
-            _FETCH,
-            own_file(PUBLISHED.size),
-            SetOption("weights", "random"),
-            state=state,
-        )
+        "weights.none",
+        _FETCH,
+        own_file(PUBLISHED.size),
+        SetOption("weights", "random"),
+        state=state,
     )
 
 
@@ -103,16 +100,12 @@ def published_file() -> tuple[Path, str]:
     digest, expected = file_digest(path), _blob_digest(path)
     if expected not in (None, digest):
         raise WeightsError(
-            Finding(
-                "weights.download",
-                "the cached download {path} is damaged: its sha256 is {digest} and should be "
-                "{expected}. Delete {file}, then run `{0}`.",
-                _FETCH,
-                path=path,
-                digest=digest,
-                expected=expected,
-                file=path.resolve(),
-            )
+            "weights.download",
+            _FETCH,
+            path=path,
+            digest=digest,
+            expected=expected,
+            file=path.resolve(),
         )
     return path, digest
 
@@ -140,10 +133,6 @@ def warn_of_mismatch(digest: str | None) -> None:
         warn(
             Finding(
                 "weights.digest",
-                "the weights fetched from {repository} have the sha256 {digest}, not the "
-                "{expected} that this version of xr_anysat knows. Embeddings may differ from those "
-                "of others.",
-                severity="warning",
                 repository=PUBLISHED.repo_id,
                 digest=digest,
                 expected=PUBLISHED.sha256,
