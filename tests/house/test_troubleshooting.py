@@ -1,34 +1,18 @@
-"""The page on errors explains every code of the package once, and no others."""
+"""Messages: each has a code that the page on errors explains, and each is used."""
 
-import ast
 import contextlib
 import io
 import re
+import string
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
-import pytest
-
 import xr_anysat
-from xr_anysat.findings import Finding
+from xr_anysat.findings import Finding, messages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 PACKAGE = Path(xr_anysat.__file__).parent
-
-
-def findings(code):
-    """First arguments of `Finding(...)` in source code: text, or None where it is computed."""
-    for node in ast.walk(ast.parse(code)):
-        match node:
-            case ast.Call(func=ast.Name(id=Finding.__name__), args=[first, *_]):
-                yield first.value if isinstance(first, ast.Constant) else None
-
-
-@cache
-def package_codes():
-    paths = sorted(PACKAGE.rglob("*.py"))
-    return {path: list(findings(path.read_text())) for path in paths}
+CODES = {Finding(name).code for name in messages()}
 
 
 def page_codes():
@@ -36,35 +20,28 @@ def page_codes():
     return re.findall(r"\*\*`([^`]+)`\*\*", PAGE)
 
 
-@pytest.mark.parametrize(
-    ("code", "found"),
-    [
-        ('raise OptionError(Finding("a.b", "text", given=1))', ["a.b"]),
-        ('faults.append(Finding(code, "text"))', [None]),
-        ('other("a.b", "text")', []),
-    ],
-)
-def test_findings_are_found(code, found):
-    assert list(findings(code)) == found
+def test_names_of_messages_are_well_formed():
+    form = re.compile(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*(/[a-z]+(-[a-z]+)*)?")
+    assert [name for name in messages() if not form.fullmatch(name)] == []
 
 
-def test_codes_are_literal_and_well_formed():
-    form = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
-    wrong = {
-        path.name: [code for code in codes if not (code and form.fullmatch(code))]
-        for path, codes in package_codes().items()
-    }
-    assert not {name: codes for name, codes in wrong.items() if codes}
+def test_messages_have_a_severity_and_slots_with_names_or_numbers():
+    for name, (severity, text) in messages().items():
+        assert severity in ("error", "warning", "doubt", "advice"), name
+        slots = [slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None]
+        assert all(slot.isidentifier() or slot.isdecimal() for slot in slots), name
+        numbers = sorted({int(slot) for slot in slots if slot.isdecimal()})
+        assert numbers == list(range(len(numbers))), name
 
 
-def test_every_code_is_on_the_page():
-    used = {code for codes in package_codes().values() for code in codes if code}
-    assert used - set(page_codes()) == set()
+def test_every_message_is_used():
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    assert [name for name in messages() if f'"{name}"' not in source] == []
 
 
-def test_every_code_on_the_page_is_in_the_package_and_there_once():
-    used = {code for codes in package_codes().values() for code in codes}
-    assert set(page_codes()) - used == set()
+def test_every_code_is_on_the_page_once_and_no_other():
+    assert sorted(CODES - set(page_codes())) == []
+    assert sorted(set(page_codes()) - CODES) == []
     assert [code for code, count in Counter(page_codes()).items() if count > 1] == []
 
 
