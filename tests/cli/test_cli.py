@@ -217,7 +217,7 @@ def test_probe(run):
 
 
 def test_probe_of_a_cube(run, folder):
-    wide = simulated_landscape((40, 40), dates=1)
+    wide = simulated_landscape((64, 64), dates=1)
     wide.to_netcdf(folder / "wide.nc")
     halves = xr.ones_like(wide["land_cover"]) * xr.where(wide.x > float(wide.x.mean()), 2, 1)
     halves = halves.transpose("y", "x").astype("uint8").rio.write_crs(wide.rio.crs)
