@@ -12,6 +12,7 @@ from .errors import (
     AnySatError,
     AnySatWarning,
     CubeError,
+    KeywordError,
     MissingExtraError,
     OptionError,
     ScaleError,
@@ -19,6 +20,7 @@ from .errors import (
     WeightsError,
 )
 from .job.model import Model
+from .learn.probe import probe
 from .pictures.components import pca_fit, pca_rgb
 from .pictures.explore import explore
 from .pictures.kmeans import cluster, cluster_fit
@@ -43,6 +45,7 @@ __all__ = [
     "AnySatWarning",
     "Check",
     "CubeError",
+    "KeywordError",
     "MissingExtraError",
     "Model",
     "OptionError",
@@ -68,6 +71,7 @@ __all__ = [
     "pca_rgb",
     "plan",
     "plot",
+    "probe",
     "quicklook",
     "set_options",
     "similarity",
