@@ -1,5 +1,6 @@
 """Messages: each has a code that the page on errors explains, and each is used."""
 
+import ast
 import contextlib
 import io
 import re
@@ -8,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import xr_anysat
+from xr_anysat import errors
 from xr_anysat.findings import Finding, messages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
@@ -20,6 +22,10 @@ def page_codes():
     return re.findall(r"\*\*`([^`]+)`\*\*", PAGE)
 
 
+def slots_of(text):
+    return {slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None}
+
+
 def test_names_of_messages_are_well_formed():
     form = re.compile(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*(/[a-z]+(-[a-z]+)*)?")
     assert [name for name in messages() if not form.fullmatch(name)] == []
@@ -28,15 +34,41 @@ def test_names_of_messages_are_well_formed():
 def test_messages_have_a_severity_and_slots_with_names_or_numbers():
     for name, (severity, text) in messages().items():
         assert severity in ("error", "warning", "doubt", "advice"), name
-        slots = [slot for _, slot, _, _ in string.Formatter().parse(text) if slot is not None]
+        slots = slots_of(text)
         assert all(slot.isidentifier() or slot.isdecimal() for slot in slots), name
-        numbers = sorted({int(slot) for slot in slots if slot.isdecimal()})
+        numbers = sorted(int(slot) for slot in slots if slot.isdecimal())
         assert numbers == list(range(len(numbers))), name
 
 
 def test_every_message_is_used():
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     assert [name for name in messages() if f'"{name}"' not in source] == []
+
+
+def calls(code):
+    """Findings made in source code: name of the message, remedies and data, None for any."""
+    kinds = {"Finding", *(name for name in errors.__all__ if name.endswith("Error"))}
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Call(
+                func=ast.Name(id=kind), args=[ast.Constant(value=str(name)), *rest], keywords=data
+            ) if kind in kinds:
+                starred = any(isinstance(each, ast.Starred) for each in rest)
+                names = {each.arg for each in data}
+                yield name, None if starred else len(rest), None if None in names else names
+
+
+def test_messages_are_given_what_their_slots_need():
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, remedies, data in calls(path.read_text()):
+            slots = slots_of(messages()[name][1])
+            numbers = {slot for slot in slots if slot.isdecimal()}
+            if remedies is not None and remedies != len(numbers):
+                wrong.append((path.name, name, f"{remedies} remedies"))
+            if data is not None and data != slots - numbers:
+                wrong.append((path.name, name, data ^ (slots - numbers)))
+    assert wrong == []
 
 
 def test_every_code_is_on_the_page_once_and_no_other():

@@ -121,15 +121,10 @@ def fit_on_sample(
     """
     cells = cell_dims(embedding)
     if not 1 <= len(cells) <= 2:
-        text = "a fit needs a map (y, x) or a row of geometries, and the embedding has {dims}; "
-        text += (
-            "fit on a part of it, {0}, and give that as {fit} for the whole."
-            if cells
-            else "this is the vector of a single cell."
-        )
-        part = [Call(f"embedding.isel({dim}=0)") for dim in cells[:1]]
-        dims, name = embedding.dims, SetOption("fit")
-        raise OptionError("fit.dimensions", *part, dims=dims, fit=name)
+        if not cells:
+            raise OptionError("fit.dimensions/vector", dims=embedding.dims)
+        part = Call(f"embedding.isel({cells[0]}=0)")
+        raise OptionError("fit.dimensions", part, dims=embedding.dims, fit=SetOption("fit"))
     data = embedding.transpose(FEATURE_DIM, *cells).data
     sizes = data.shape[1:]
     share = min(1.0, SAMPLE / math.prod(sizes)) ** (1 / len(sizes))
