@@ -55,7 +55,7 @@ def run(folder, monkeypatch):
     def command(*arguments, status=0, code=None):
         done = CliRunner().invoke(app, list(map(str, arguments)))
         assert done.exit_code == status, done.output
-        assert code is None or f"[{code}" in done.stderr, done.stderr
+        assert code is None or f"[{code}]" in done.stderr, done.stderr
         return done
 
     return command

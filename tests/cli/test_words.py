@@ -63,12 +63,9 @@ def test_options_that_only_another_command_has_are_remembered():
 
 
 def test_data_is_left_alone():
-    finding = Finding(
-        "some.thing",
-        "{path} has no {band!r}; {0}",
-        SetOption("overlap", 0),
-        path="/data/date=2021-07-12/{0}.zarr",
-        band="overlap=0",
-    )
-    text = finding.render(Words(OPTIONS, OPTIONS))
-    assert text == "/data/date=2021-07-12/{0}.zarr has no 'overlap=0'; --overlap 0"
+    path, names = "/data/date=2021-07-12/{0}.zarr", ["overlap=0", "mask="]
+    finding = Finding("file.several", SetOption("variable", "overlap=0"), path=path, names=names)
+    text = finding.render(Words(OPTIONS | {"variable": "--variable"}, OPTIONS))
+    assert path in text
+    assert str(names) in text
+    assert "--variable overlap=0" in text

@@ -37,7 +37,7 @@ def check(cube, mode="grid", **options):
 def doubted(cube, *args, **kwargs):
     """Doubts by code."""
     findings = check(cube, *args, **kwargs).findings
-    return {f.code.partition("/")[0]: f for f in findings if f.severity in ("warning", "doubt")}
+    return {f.code: f for f in findings if f.severity in ("warning", "doubt")}
 
 
 def advised(cube, **options):
@@ -802,7 +802,7 @@ def test_it_is_the_free_function():
     assert xr_anysat.check(cube, "tile", model=TINY) == cube.anysat.check("tile", model=TINY)
     report = check(cube)
     assert report.ok
-    assert not replace(report, findings=(Finding("some.fault", "a fault"),)).ok
+    assert not replace(report, findings=(Finding("file.missing", path="cube.nc"),)).ok
 
 
 # Real cubes --------------------------------------------------------------------------------------
