@@ -136,7 +136,7 @@ def message_of(
     if len(texts) == 1:
         return texts[0]
     lines = "\n".join(f"  {n}. {text}" for n, text in enumerate(texts, 1))
-    return f"the cube has {len(findings)} faults:\n{lines}"
+    return f"{len(findings)} faults were found:\n{lines}"
 
 
 def warn(*findings: Finding) -> None:

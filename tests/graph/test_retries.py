@@ -68,7 +68,7 @@ def test_retries(scheduler):
 
 
 def test_the_scale_of_a_cube_is_not_tried_again():
-    flaky = Flaky({(0,): 9}, ScaleError)
+    flaky = Flaky({(0,): 9}, lambda text: ScaleError("store.deleted", store=text))
     array = da.ones(2, chunks=2).map_blocks(flaky, meta=np.empty(0))
     assert isinstance(computed(array, "sync", retries=5)[0,], Failed)
     assert flaky.calls == {(0,): 1}

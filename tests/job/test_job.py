@@ -68,7 +68,23 @@ CHANGES = {
     "seed": {"model": replace(TINY, weights="random:2")},
     "precision": {"model": replace(TINY, precision="bfloat16")},
     "dtype": {"dtype": "float16"},
+    "size": {"input_prep": "resize", "image_size": 12},
+    "period": {"frames": 1, "period": ("2019-03-01", "2022-12-31")},
+    "mean": {"frames": 2, "period": ("2019-03-01", "2022-12-31"), "frame_date": "mean"},
 }
+
+NOT_IN_THE_FORM = {
+    "mask": "in the fingerprint, where its values are compared",
+    "bands": "the labels that it leads to are",
+    **dict.fromkeys(("pooling", "pool_from", "geometry", "geometry_crs", "outside"), "not stored"),
+}
+
+
+def test_no_option_is_forgotten():
+    """A store would be resumed with another value of it."""
+    tried = {name for options in CHANGES.values() for name in options}
+    assert tried | set(NOT_IN_THE_FORM) == {field.name for field in fields(Options)}
+    assert not tried & set(NOT_IN_THE_FORM)
 
 
 def test_equal_calls_have_equal_forms_and_others_have_not(cube):

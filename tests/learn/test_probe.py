@@ -147,7 +147,7 @@ def test_options_that_do_not_go(cube, option):
         (lambda c: c["land_cover"].isel(x=0), "labels.dimensions", "('y',)"),
         (lambda c: c["land_cover"].isel(x=slice(2, None)), "labels.other-grid", "odc.reproject"),
         (lambda c: c["land_cover"] + 0.5, "labels.fractions", "labels="),
-        (lambda c: xr.ones_like(c["land_cover"]), "labels.too-few", "1 class with 20"),
+        (lambda c: xr.ones_like(c["land_cover"]), "labels.too-few", "1 class with at least 20"),
     ],
 )
 def test_labels_that_do_not_fit(cube, labels, code, mentions):

@@ -6,7 +6,7 @@ and sum of squared deviations per band, in float64, which merge exactly whatever
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -145,12 +145,17 @@ def normalize(
         assert tile is not None
         return _by_tile(values, valid, tile)
     out = _without_missing(values, valid)
-    if how.kind == "reflectance":
-        assert how.scale is not None
-        np.clip(np.divide(out, how.scale, out=out), 0, 1, out=out)
-    elif how.kind == "stats":
-        _standardize(out, _numbers(how, stats))
-        np.copyto(out, 0, where=~valid[:, None])
+    match how.kind:
+        case "none":
+            pass
+        case "reflectance":
+            assert how.scale is not None
+            np.clip(np.divide(out, how.scale, out=out), 0, 1, out=out)
+        case "stats":
+            _standardize(out, _numbers(how, stats))
+            np.copyto(out, 0, where=~valid[:, None])
+        case _:
+            assert_never(how.kind)
     return out
 
 

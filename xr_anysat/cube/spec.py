@@ -72,7 +72,7 @@ class CubeSpec:
 
     sensor: Sensor
     geobox: GeoBox
-    gsd: int
+    gsd: float
     flip_y: bool
     flip_x: bool
     y_dim: Hashable
@@ -236,7 +236,7 @@ def spec_of(
     return CubeSpec(
         sensor=sensor,
         geobox=grid.geobox,
-        gsd=int(grid.gsd),
+        gsd=grid.gsd,
         flip_y=grid.flip_y,
         flip_x=grid.flip_x,
         y_dim=grid.y_dim,

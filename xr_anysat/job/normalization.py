@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import dask.array as da
 import numpy as np
@@ -38,7 +38,7 @@ class Normalization:
         Digital numbers per unit of reflectance, where the sensor has such.
     """
 
-    kind: str
+    kind: Literal["stats", "tile_zscore", "reflectance", "none"]
     name: str
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -104,7 +104,7 @@ def find_normalization(
         how = named(kind="stats", name=name, fixed=True)
         return with_numbers(how, numbers.mean, numbers.std), None
     if name in normalizations(sensor):
-        kind = "stats" if name == "zscore" else name
+        kind: Any = "stats" if name == "zscore" else name
         return named(kind=kind, name=name, fixed=name == "reflectance"), None
     shown = (
         repr(normalize) if isinstance(normalize, str | None) else f"a {type(normalize).__name__}"

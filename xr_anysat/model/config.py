@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import SetOption
 from xr_anysat.sensors.record import ImageProjector, Sensor, SeriesProjector
-from xr_anysat.sensors.registry import SENSORS
+from xr_anysat.sensors.registry import PUBLISHED, SENSORS
 from xr_anysat.sensors.sentinel2 import SENTINEL2
 
 __all__ = [
@@ -94,7 +94,7 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
     418 tensors and 125,905,447 values in the base size.
     """
-    return _shapes(config, SENSORS)
+    return _shapes(config, PUBLISHED)
 
 
 def used_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

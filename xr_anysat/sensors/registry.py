@@ -15,7 +15,7 @@ from .sentinel1 import SENTINEL1, SENTINEL1_ASC
 from .sentinel2 import SENTINEL2
 from .spot import SPOT
 
-__all__ = ["DEFAULT", "SENSORS", "get_sensor"]
+__all__ = ["DEFAULT", "PUBLISHED", "SENSORS", "get_sensor"]
 
 SENSORS: Mapping[str, Sensor] = {
     sensor.key: sensor
@@ -25,6 +25,9 @@ SENSORS: Mapping[str, Sensor] = {
     )
 }  # fmt: skip
 """By key. Adding one: a module with its record, and its place here."""
+
+PUBLISHED = tuple(SENSORS)
+"""Keys of the sensors whose projectors are in published checkpoints. A new sensor is not."""
 
 DEFAULT = SENTINEL2
 """The sensor of a cube that does not say another."""
