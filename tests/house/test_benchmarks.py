@@ -41,6 +41,7 @@ def test_memory(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_precision():
     text = printed("precision.py", "--size=tiny", "--pixels=16")
     for row in text.splitlines()[3:]:
@@ -57,6 +58,7 @@ def test_seams():
     assert seams[1] < seams[0]
 
 
+@pytest.mark.slow
 def test_graph():
     """Tasks grow with the chunks; a job's with its share of them, and not with the map."""
     small = ("--pixels", "1024", "2048", "--blocks=512", "--dates=3", "--size=tiny", "--jobs=8")

@@ -18,7 +18,7 @@ pytestmark = [
 
 # Shrinking an example takes minutes; its cube and arguments are printed as they are.
 unshrunk = settings(phases=set(Phase) - {Phase.shrink, Phase.explain})
-few = settings(unshrunk, max_examples=50, derandomize=True)
+few = settings(unshrunk, max_examples=25, derandomize=True)
 many = settings(unshrunk, max_examples=3000)
 
 
