@@ -93,11 +93,10 @@ def find_bands(
         faults.append(Finding("bands.not-labels", option=option, values=not_labels))
         given = {}
     faults += unknown_bands(given, sensor)
+    existing = {"where": where, "labels": _some(labels)}
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
-        named, known = str(absent), _some(labels)
-        fault = Finding("bands.absent", option=option, absent=named, where=where, labels=known)
-        faults.append(fault)
+        faults.append(Finding("bands.absent", option=option, absent=str(absent), **existing))
     twice = [str(label) for label, uses in Counter(given.values()).items() if uses > 1]
     if twice:
         faults.append(Finding("bands.shared", option=option, labels=twice))
@@ -116,10 +115,10 @@ def find_bands(
         else:
             missing.append(band)
     if missing:
-        data = {"missing": missing, "where": where, "labels": _some(labels)}
-        data |= {"needed": list(sensor.band_names), "first": missing[0]}
-        names = ", ".join(_spellings(sensor, missing[0]))
-        faults.append(Finding("bands.missing", _name_band(missing[0], ...), names=names, **data))
+        first, needed = missing[0], list(sensor.band_names)
+        names = ", ".join(_spellings(sensor, first))
+        wanted = {"missing": missing, "first": first, "names": names, "needed": needed}
+        faults.append(Finding("bands.missing", _name_band(first, ...), **wanted, **existing))
     return chosen
 
 

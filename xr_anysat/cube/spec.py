@@ -285,7 +285,7 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
     A fill value in the encoding of floats that were scaled on reading belongs to the file's
     numbers, not to these; xarray has made it NaN already.
     """
-    found = [_nodata_of_rio(cube)]
+    numbers = [_nodata_of_rio(cube)]
     scaled = cube.dtype.kind == "f" and (
         "scale_factor" in cube.encoding or "add_offset" in cube.encoding
     )
@@ -297,8 +297,8 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
                     value = float(number)
                 except (TypeError, ValueError):
                     continue
-                found.append(value)
-    return tuple(sorted({value for value in found if not np.isnan(value)}))
+                numbers.append(value)
+    return tuple(sorted({value for value in numbers if not np.isnan(value)}))
 
 
 def _nodata_of_rio(cube: xr.DataArray) -> float:
