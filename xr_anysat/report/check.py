@@ -85,10 +85,10 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     >>> [(finding.code, finding.severity) for finding in report.findings]
     [('dates.repeated', 'doubt'), ('cost.statistics', 'advice')]
     """
-    asked = options_of(mode, options)
+    resolved = options_of(mode, options)
     source, cube = cube, metadata_only(cube)
     try:
-        known = examine(cube, DEFAULT, bands=asked.bands, dates=asked.dates)
+        known = examine(cube, DEFAULT, bands=resolved.bands, dates=resolved.dates)
     except CubeError as error:
         return Check(findings=error.findings, sizes={}, bands={})
     array, bands, faults = known.array, known.bands, list(known.faults)
@@ -99,18 +99,18 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         labels = band_labels(array, known.band_dim)
     job, made, summary = None, None, None
     if not faults:
-        job = _make(cube, asked, faults)
+        job = _make(cube, resolved, faults)
     if job is not None:
         doubts += job.findings
         made = plan_of(job)
         if sample:
-            summary = _summarize(source, job, known, asked, faults)
+            summary = _summarize(source, job, known, resolved, faults)
     grid, shape = _grid(known), _shape(known, len(sources))
     sources = sources or [array]
     nodata = declared_missing(array)
     doubts += date_doubts(known.moments, (grid.get("centre") or [None])[0])
-    how = asked.normalize if isinstance(asked.normalize, str) else "stats"
-    masked = asked.mask is not None or summary is not None  # a sample shows fill values
+    how = resolved.normalize if isinstance(resolved.normalize, str) else "stats"
+    masked = resolved.mask is not None or summary is not None  # a sample shows fill values
     doubts += value_doubts(array, sources, nodata, masked=masked, normalize=how)
     darkest = None if summary is None else _by_date(summary, len(known.moments))
     scale = "" if summary is None else summary.scale
@@ -128,7 +128,7 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         dates=tuple(np.datetime_as_string(known.moments, unit="s").tolist()),
         nodata=nodata,
         plan=made,
-        recutting=_recutting(array, made) if asked.input_prep == "tile" else None,
+        recutting=_recutting(array, made) if resolved.input_prep == "tile" else None,
         sample=summary,
     )
 
@@ -143,14 +143,14 @@ def _make(cube: Cube, options: Options, faults: list[Finding]) -> EmbedJob | Non
 
 
 def _summarize(
-    cube: Cube, job: EmbedJob, examined: Examination, asked: Options, faults: list[Finding]
+    cube: Cube, job: EmbedJob, examined: Examination, options: Options, faults: list[Finding]
 ) -> ValueSummary | None:
     """Look at some values, unless that is a fault; those of a file are read window by window."""
     grid = examined.grid
     if is_on_disk(cube) and grid is not None:
         pieces = {grid.y_dim: 2 * SIDE, grid.x_dim: 2 * SIDE, examined.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
-    known = understand(cube, bands=asked.bands, dates=asked.dates, mask=asked.mask)
+    known = understand(cube, bands=options.bands, dates=options.dates, mask=options.mask)
     try:
         return summarize_values(known, job.reference.normalization)
     except CubeError as error:
@@ -222,20 +222,12 @@ def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Fin
         return
     blocks = math.prod(map(len, array.chunks))
     if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
-        yield Finding(
-            "cost.small-blocks",
-            SetOption("chunk", 1024, python=_CHUNKS),
-            blocks=blocks,
-            size=bytes_text(nbytes / blocks),
-        )
+        enlarge = SetOption("chunk", 1024, python=_CHUNKS)
+        yield Finding("cost.small-blocks", enlarge, blocks=blocks, size=bytes_text(nbytes / blocks))
     uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
     if uses > _MANY_USES:
-        yield Finding(
-            "cost.large-blocks",
-            Call(_CHUNKS),
-            size=" x ".join(str(max(sizes)) for sizes in made.chunks_in),
-            uses=uses,
-        )
+        largest = " x ".join(str(max(sizes)) for sizes in made.chunks_in)
+        yield Finding("cost.large-blocks", Call(_CHUNKS), size=largest, uses=uses)
 
 
 def _recutting(array: xr.DataArray, made: Plan | None) -> tuple[int, int] | None:

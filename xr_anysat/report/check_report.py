@@ -207,8 +207,8 @@ def _bands_text(check: Check) -> str:
         str(label) if same else f"{band} = {label}" for band, label in check.bands.items()
     ]  # by number, or by number and name
     count = len(DEFAULT.bands)
-    found = f"all {count}" if len(names) == count else f"{len(names)} of {count}"
-    text = f"{found}: {', '.join(names)}" if names else found
+    share = f"all {count}" if len(names) == count else f"{len(names)} of {count}"
+    text = f"{share}: {', '.join(names)}" if names else share
     if check.unused:
         more = ", ..." if len(check.unused) > _MOST_UNUSED else ""
         text += f"; not used: {', '.join(map(str, check.unused[:_MOST_UNUSED]))}{more}"
@@ -222,34 +222,21 @@ def _numbered(label: Hashable) -> bool:
 
 def _gsd_text(check: Check) -> str:
     ground = "" if check.ground_gsd is None else f", {check.ground_gsd:.4g} m on the ground"
-    runs = [
-        text
-        for turned, text in (
-            (check.northward, "rows run from south to north"),
-            (check.westward, "columns run from east to west"),
-        )
-        if turned
-    ]
-    return "; ".join([f"{check.gsd} m as AnySat is told{ground}", *runs])
+    told = [f"{check.gsd} m as AnySat is told{ground}"]
+    told += ["rows run from south to north"] * check.northward
+    told += ["columns run from east to west"] * check.westward
+    return "; ".join(told)
 
 
 def _place_rows(
     bounds: tuple[float, float, float, float], centre: tuple[float, float] | None
 ) -> Iterator[tuple[str, str]]:
-    west, south, east, north = bounds
-    yield (
-        "extent",
-        f"x {_coordinate(west)} to {_coordinate(east)}, y {_coordinate(south)} to "
-        f"{_coordinate(north)}",
-    )
+    west, south, east, north = (f"{round(edge, 3):.12g}" for edge in bounds)
+    yield "extent", f"x {west} to {east}, y {south} to {north}"
     if centre is not None:
         lon, lat = centre
         sides = "N" if lat >= 0 else "S", "E" if lon >= 0 else "W"
         yield "middle", f"{abs(lat):.4f}° {sides[0]}, {abs(lon):.4f}° {sides[1]}"
-
-
-def _coordinate(number: float) -> str:
-    return f"{round(number, 3):.12g}"
 
 
 def _dates_text(dates: Sequence[str]) -> str:
@@ -284,10 +271,8 @@ def _summary_rows(summary: ValueSummary, dates: int) -> Iterator[tuple[str, str]
     yield "sample", f"{where}, {len(summary.dates)} of {count_text(dates, 'date')}, {read}"
     yield "", "".join(f"{band:>7}" for band in summary.quantiles)
     for place, name in enumerate(("2 % are below", "50 % are below", "98 % are below")):
-        yield (
-            name,
-            "".join(f"{_number(numbers[place]):>7}" for numbers in summary.quantiles.values()),
-        )
+        column = (numbers[place] for numbers in summary.quantiles.values())
+        yield name, "".join(f"{_number(number):>7}" for number in column)
     if summary.scale:
         how = {"DN": "DN (reflectance x 10000)", "reflectance": "reflectance (0..1)"}
         yield "scale, by the values", how[summary.scale]

@@ -151,23 +151,19 @@ def _touched(
     """Blocks that windows and dates lie in, and their bytes; none of a cube in memory."""
     if cube.source.chunks is None:
         return 0, 0
-    by_date, by_band, by_row, by_column = _edges(cube)
-    lines = [
-        list(_blocks_of(by_date, dates)),
-        list(_blocks_of(by_band, range(len(cube.spec.band_labels)))),
-    ]
-    cells: set[tuple[tuple[int, int], tuple[int, int]]] = set()
-    for rows, columns in windows:
-        cells.update(
-            product(
-                _blocks_of(by_row, range(rows.start, rows.stop)),
-                _blocks_of(by_column, range(columns.start, columns.stop)),
-            )
+    by_date, _, by_row, by_column = _edges(cube)
+    lengths = [length for _, length in _blocks_of(by_date, dates)]
+    cells = {
+        cell
+        for rows, columns in windows
+        for cell in product(
+            _blocks_of(by_row, range(rows.start, rows.stop)),
+            _blocks_of(by_column, range(columns.start, columns.stop)),
         )
-    per_pixel = math.prod(sum(size for _, size in line) for line in lines)
-    per_pixel *= cube.values.dtype.itemsize
-    blocks = math.prod(len(line) for line in lines) * len(cells)
-    return blocks, per_pixel * sum(height * width for (_, height), (_, width) in cells)
+    }
+    blocks = len(lengths) * cube.values.numblocks[1] * len(cells)
+    pixels = sum(height * width for (_, height), (_, width) in cells)
+    return blocks, pixels * sum(lengths) * cube.values.shape[1] * cube.values.dtype.itemsize
 
 
 def _blocks_of(edges: Sequence[int], indices: Sequence[int]) -> Iterator[tuple[int, int]]:
