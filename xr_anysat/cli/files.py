@@ -84,8 +84,8 @@ def open_cube(
     """
     dataset = _open(path, lazily=chunks is not None)
     with _closed_on_error(dataset):
-        found = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
-        return _ready(_declared(found, nodata), dataset, chunks)
+        cube = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
+        return _ready(_declared(cube, nodata), dataset, chunks)
 
 
 def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
@@ -151,9 +151,8 @@ def open_labels(path: str, labels: str) -> xr.DataArray:
     with _open(labels, lazily=False) as dataset:
         raster = _choose(dataset.load(), labels, None)
     if isinstance(raster, xr.Dataset):
-        raise OptionError(
-            "file.several/labels", path=labels, names=_names(raster), option=SetOption("labels")
-        )
+        option, names = SetOption("labels"), _names(raster)
+        raise OptionError("file.several/labels", path=labels, names=names, option=option)
     return raster.squeeze("band", drop=True) if "band" in raster.dims else raster
 
 
@@ -185,13 +184,9 @@ def _unreadable(path: str | Path, reader: str, error: Exception) -> Finding:
 
 
 def _no_variable(option: SetOption, path: str, dataset: xr.Dataset) -> Finding:
-    return Finding(
-        "file.variable",
-        option=option,
-        path=path,
-        names=_names(dataset),
-        nor_file="; nor is there such a file" if option.name == "labels" else "",
-    )
+    nor_file = "; nor is there such a file" if option.name == "labels" else ""
+    names = _names(dataset)
+    return Finding("file.variable", option=option, path=path, names=names, nor_file=nor_file)
 
 
 def _names(dataset: xr.Dataset) -> list[str]:
@@ -212,30 +207,26 @@ def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArra
     return dataset
 
 
-def _declared(found: Any, nodata: float | None) -> Any:
+def _declared(cube: Any, nodata: float | None) -> Any:
     """Declare a value as missing, for all bands."""
     if nodata is None:
-        return found
-    if isinstance(found, xr.DataArray):
-        return found.assign_attrs(nodata=nodata)
-    return found.assign({n: band.assign_attrs(nodata=nodata) for n, band in found.items()})
+        return cube
+    if isinstance(cube, xr.DataArray):
+        return cube.assign_attrs(nodata=nodata)
+    return cube.assign({n: band.assign_attrs(nodata=nodata) for n, band in cube.items()})
 
 
-def _ready(found: Any, dataset: xr.Dataset, side: int | None) -> Any:
+def _ready(cube: Any, dataset: xr.Dataset, side: int | None) -> Any:
     """Load it, or merge the small blocks of its file: Dask's work grows with their number."""
     if side is None:
-        found = found.load()
+        cube = cube.load()
     else:
-        found = found.unify_chunks()  # coordinates may be cut in another way
-        found = found.chunk(
-            {
-                dim: max(side, *lengths)
-                for dim, lengths in found.chunksizes.items()
-                if dim in ("x", "y", "lon", "lat", "longitude", "latitude")
-            }
-        )
-    found.set_close(dataset.close)
-    return found
+        cube = cube.unify_chunks()  # coordinates may be cut in another way
+        names = "x", "y", "lon", "lat", "longitude", "latitude"
+        blocks = {dim: sizes for dim, sizes in cube.chunksizes.items() if dim in names}
+        cube = cube.chunk({dim: max(side, *sizes) for dim, sizes in blocks.items()})
+    cube.set_close(dataset.close)
+    return cube
 
 
 @contextmanager
