@@ -75,7 +75,7 @@ def open_cube(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        To be closed when it is done with: ``with open_cube(path) as cube``.
+        Close it after use: ``with open_cube(path) as cube``.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
 
 
 def open_stats(normalize: str) -> str | xr.Dataset:
-    """Take the name of a normalisation as it is, and a file of statistics as what it holds.
+    """Read a file of statistics; the name of a normalisation is returned unchanged.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _open(path: str, *, lazily: bool) -> xr.Dataset:
 
 
 def _require_netcdf(call: str) -> None:
-    """Make sure that one of the packages is there that read and write NetCDF 4."""
+    """Make sure that a package that reads and writes NetCDF 4 is installed."""
     if not (find_spec("h5netcdf") and find_spec("h5py")):
         require("netCDF4", "io", call)
 
@@ -239,12 +239,12 @@ def _closed_on_error(dataset: xr.Dataset) -> Iterator[None]:
 
 
 def output_format(path: str) -> str:
-    """Tell from a name what is to be written.
+    """Tell the format of a file from its name.
 
     Raises
     ------
     OptionError
-        For an ending that says nothing.
+        For an unknown ending.
     """
     suffix = Path(path.rstrip("/")).suffix.lower()
     if suffix not in FORMATS:
@@ -270,8 +270,8 @@ def require_apart(target: str, *sources: str) -> None:
 def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[str, Any]) -> None:
     """Fetch published weights that this machine lacks, once it is clear that they are needed.
 
-    All is computed on this machine: that there are no weights is better known before the cube is
-    read than after, and that the request is wrong, before 504 MB are fetched.
+    Everything is computed on this machine. Missing weights are better reported before the cube is
+    read, and a wrong request before 504 MB are downloaded.
     """
     source = options["model"].source
     if source.kind == "hub" and source.digest is None:
@@ -299,7 +299,7 @@ def write_embedding(
         A name of one of the `FORMATS`. A map in Zarr is written region by region, and an earlier
         one gone on with; all else appears when it is complete.
     overwrite
-        Whether to replace what is there.
+        Whether to replace an earlier file.
     progress
         Whether to show a progress bar.
     packed
@@ -333,7 +333,7 @@ def write_embedding(
 def _check_target(
     kind: str, target: Path, pooled: bool, vectors: bool, overwrite: bool, dtype: Any
 ) -> None:
-    """Find out that a file can be written, before anything is computed for it."""
+    """Check that a file can be written, before anything is computed for it."""
     if kind == "geotiff" and pooled:
         raise OptionError("output.kind/geotiff")
     if kind == "parquet" and not vectors:

@@ -62,7 +62,7 @@ Progress = Annotated[bool, option(OUTPUT, "Show progress; in a log, a line a min
 
 @dataclass(frozen=True, kw_only=True)
 class CubeOptions:
-    """What a file does not say of its cube."""
+    """What a file does not say about its cube."""
 
     variable: Annotated[
         str | None, option(INPUT, "Variable that is the cube, if there are several.")

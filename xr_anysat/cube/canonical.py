@@ -1,7 +1,7 @@
 """A cube in canonical form: (T, C, y, x), north up, with what is missing known.
 
-Here, and nowhere else, a user's object is stacked, transposed and flipped, and here alone matters
-whether it is lazy.
+The user's object is stacked, transposed and flipped here and nowhere else, and only here does it
+matter whether it is lazy.
 """
 
 import threading
@@ -43,7 +43,7 @@ MEMORY_CHUNK = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CanonicalCube:
-    """A cube of one sensor as everything below takes it.
+    """A cube of one sensor, as all other rooms take it.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class CanonicalCube:
     spec
         What was understood of the cube.
     lazy
-        Whether the user's cube or mask is.
+        Whether the user's cube or mask is a dask array.
     source
-        The cube as it came, whose coordinates results have.
+        The user's cube, whose coordinates the results take.
     """
 
     values: da.Array

@@ -225,7 +225,7 @@ def examine(
     dates: Any = None,
     dated: bool = True,
 ) -> Examination:
-    """Find out what a cube is as far as it goes, and everything that is wrong with it.
+    """Find out as much as possible about a cube, and everything that is wrong with it.
 
     Parameters
     ----------

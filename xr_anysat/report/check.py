@@ -48,20 +48,20 @@ _MANY_USES = 64
 def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
     """Say what is understood of a cube, and everything that is wrong or doubtful about it.
 
-    Raises nothing for a cube that `embed` would refuse: gives what `embed` would raise, all at
-    once, beside whatever could be understood. Reads no pixels without `sample`; never loads
-    weights, and does not change the cube.
+    A cube that `embed` would refuse raises nothing here: the report lists everything that `embed`
+    would raise, and what could be understood. Reads no pixels without `sample`, loads no weights,
+    and does not change the cube.
 
     Parameters
     ----------
     cube, mode
         As in `embed`.
     sample : bool
-        Read a few windows, at most 400 blocks and 128 MiB where the cube's blocks leave a choice,
-        always the same ones: quantiles by band, missing pixels by date, a picture; and doubts that
-        only values can raise or dispel. With dask's scheduler, as ``.compute()`` has it.
+        Read a few windows, always the same ones, of at most 400 blocks and 128 MiB where the
+        cube's blocks leave a choice: for quantiles by band, missing pixels by date, a picture, and
+        doubts that only values can raise or dispel. Uses dask's scheduler, as ``.compute()`` does.
     **options
-        As in `embed`: they are checked too, and what embedding takes follows from them.
+        As in `embed`. They are checked too, and the plan follows them.
 
     Returns
     -------

@@ -46,11 +46,11 @@ class Check:
         What is wrong or doubtful, and what would make embedding cheaper: in words in `faults`,
         `doubts` and `advice`.
     sizes, dtype, nbytes
-        Of the cube, the bands that are not used left out of the bytes.
+        Of the cube; the bytes do not count bands that are not used.
     blocks
         Number of blocks that a dask cube comes in; None otherwise.
     in_memory
-        Whether it is; otherwise it is a dask cube, or in a file that has not been read.
+        Whether the cube is in memory. Otherwise it is a dask cube, or in a file not read yet.
     bands
         The cube's label of each of AnySat's ten bands that was found.
     unused
@@ -58,10 +58,10 @@ class Check:
     crs, crs_name
         Code or definition of the coordinate reference system, and its name.
     gsd
-        Metres, as AnySat is told: a multiple of 10.
+        Pixel size that AnySat is told, in metres: a multiple of 10.
     ground_gsd
-        Metres from pixel to pixel on the ground in the cube's middle, the root of height times
-        width.
+        Metres on the ground from pixel to pixel in the middle of the cube: the square root of
+        height times width.
     bounds
         West, south, east and north edge, in the CRS.
     centre

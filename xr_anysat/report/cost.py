@@ -1,10 +1,10 @@
 """Multiply-adds that an embedding needs: whole numbers, from shapes alone.
 
-Counted are the matrix products of the three stages, those of attention included, each in the form
-that needs the fewest: the date attention's learned query is folded into its key projection, the
-last block of an encoder computes only what is asked of it, and a missing pixel-date, patch or
-tile costs nothing. Norms, activations and softmax are not counted: a few operations per value
-beside hundreds.
+The matrix products of the three stages are counted, attention included, each in its cheapest form:
+the date attention's learned query is folded into its key projection, the last block of an encoder
+computes only the tokens that are needed, and a missing pixel-date, patch or tile costs nothing.
+Norms, activations and softmax are not counted: they take a few operations per value, the products
+hundreds.
 """
 
 from collections.abc import Iterable
@@ -108,7 +108,7 @@ def tile_products(
     patches
         Of each.
     all_patches
-        Whether the last block is asked for all patches, or for the tile's own embedding alone.
+        Whether the last block computes all patches, or the tile's own embedding alone.
     """
     tokens = 1 + patches
     queries = tokens if all_patches else 1

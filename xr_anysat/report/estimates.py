@@ -1,4 +1,4 @@
-"""Arithmetic, memory and time of an embedding that was prepared: what `plan` tells."""
+"""Arithmetic, memory and time of a job, as `plan` reports them."""
 
 import math
 from collections import Counter

@@ -58,9 +58,9 @@ class Plan:
     dims
         Sizes of the result by dimension; with `quantize` or `reduce`, of what is stored.
     dtype
-        Of the same.
+        Of what is given or stored.
     nbytes
-        Of the same in memory, or in files before these are compressed.
+        Its bytes in memory, or in files before compression.
     dates
         Images that are embedded of each pixel.
     patches, tiles
@@ -75,7 +75,7 @@ class Plan:
     chunks_in
         Sizes of the cube's chunks along y and x, as it came.
     chunks
-        The same as they are worked on, which are whole patches.
+        The same of the chunks at work, which hold whole patches.
     chunks_out
         Sizes of the chunks of the result, by its dimensions; with `quantize` or `reduce`, of the
         files that are written.
@@ -83,7 +83,7 @@ class Plan:
         By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
         The formula is that of `xr_anysat.report.cost`.
     threads
-        Of the worker, for which the memory is said.
+        Of the worker whose memory is estimated.
     memory
         Peak resident bytes of the worker while the result is written chunk by chunk; packing it
         takes no more, because blocks are computed in full first.
@@ -222,7 +222,7 @@ def plan_of(
     packing: Packing | None = None,
     calibrate: bool = False,
 ) -> Plan:
-    """Say what an embedding will take that has been prepared."""
+    """Say what a job will take."""
     count = _threads() if threads is None else check_whole("threads", threads)
     dims, chunks_out = _result(job) if packing is None else _stored(job, packing)
     dtype = job.output.dtype if packing is None else packing.stored_dtype

@@ -25,7 +25,7 @@ SIDE = 128
 
 MOST_BLOCKS = 400
 MOST_BYTES = 128 * 2**20
-"""What is read at the most, where the cube's own blocks leave a choice."""
+"""Most that is read, where the cube's blocks leave a choice."""
 
 MOST_VALUES = 8 * 2**20
 
@@ -115,7 +115,11 @@ def _choose(cube: CanonicalCube) -> tuple[list[Window], list[int]]:
 
 
 def _places(cube: CanonicalCube, number: int) -> list[Window]:
-    """Windows spread over a cube, each within one of its blocks; 0 for the whole cube."""
+    """Windows spread over a cube, each within one of its blocks; 0 for the whole cube.
+
+    A look has to be cheap: windows keep to few blocks, and not, as those of
+    `graph.statistics`, to a share of the pixels whatever the blocks.
+    """
     height, width = cube.spec.shape
     if number == 0:
         return [(slice(0, height), slice(0, width))]

@@ -29,10 +29,10 @@ STRETCH = (2, 98)
 """Percentiles that become black and full colour."""
 
 NOTABLE = 0.001
-"""Share of the pixel-dates from which on something strange is no accident."""
+"""Share of the pixel-dates beyond which something strange is not taken for an accident."""
 
 ENOUGH = 64
-"""Valid pixel-dates from which on bands that have one value, or the same, are no accident."""
+"""Fewest valid pixel-dates by which bands are called constant or identical."""
 
 _COMPARED = 4096
 """Pixels by which bands are compared."""
