@@ -32,7 +32,7 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 import xr_anysat
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 from xr_anysat.stores import write_regions
 
 NORMALIZE = "treesatai"
@@ -46,7 +46,7 @@ def zeros(pixels, dates, block, apart):
     at = 10 * np.arange(pixels) + 5.0
     coords = {
         "time": pd.date_range("2021-01-01", periods=dates, freq="12D"),
-        "band": list(BANDS),
+        "band": list(SENTINEL2.band_names),
         "y": 5_000_000 - at,
         "x": 500_000 + at,
     }

@@ -26,7 +26,7 @@ import rioxarray  # noqa: F401  registers `.rio`
 import xarray as xr
 
 import xr_anysat
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 
 
 def noise(pixels, dates):
@@ -37,7 +37,7 @@ def noise(pixels, dates):
     at = 10 * np.arange(pixels) + 5.0
     coords = {
         "time": pd.date_range("2021-05-01", periods=dates, freq="60D"),
-        "band": list(BANDS),
+        "band": list(SENTINEL2.band_names),
         "y": 5_000_000 - at,
         "x": 500_000 + at,
     }

@@ -35,7 +35,6 @@ from .results.export import decode_geometry, encode_geometry, to_geodataframe
 from .results.footprints import tiles
 from .results.raster import to_raster
 from .results.statistics import band_stats, valid_dates
-from .sensors.sentinel2 import BANDS
 from .stores.packing import Quantize, Reduce
 from .stores.regions import Regions
 from .stores.report import StoreReport
@@ -203,7 +202,7 @@ class CubeMethods(_Methods):
     def bands(self) -> dict[str, Hashable]:
         """The cube's label of each of AnySat's ten bands."""
         spec = understand(metadata_only(self._cube()), dated=False).spec
-        return dict(zip(BANDS, spec.band_labels, strict=True))
+        return dict(zip(spec.sensor.band_names, spec.band_labels, strict=True))
 
     def _cube(self) -> Cube:
         """Give the cube, or say what the object is instead."""

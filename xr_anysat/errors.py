@@ -33,23 +33,8 @@ _HERE = str(Path(__file__).parent)
 Words = Callable[[Remedy], str]
 
 
-class AnySatError(Exception):
-    """Base class of every error that xr_anysat raises.
-
-    Parameters
-    ----------
-    what
-        What is wrong: findings, or the name of one message.
-    *remedies, **data
-        With a name, the rest of that `Finding`.
-
-    Attributes
-    ----------
-    findings : tuple of Finding
-        What is wrong, for programs.
-    faults : tuple of str
-        Each finding in words: what was found, what is needed, and the call that repairs it.
-    """
+class _WithFindings(Exception):
+    """What errors and warnings have in common."""
 
     def __init__(
         self, what: str | Finding | Iterable[Finding], /, *remedies: Remedy, **data: Any
@@ -66,6 +51,25 @@ class AnySatError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.findings,)
+
+
+class AnySatError(_WithFindings):
+    """Base class of every error that xr_anysat raises.
+
+    Parameters
+    ----------
+    what
+        What is wrong: findings, or the name of one message.
+    *remedies, **data
+        With a name, the rest of that `Finding`.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        What is wrong, for programs.
+    faults : tuple of str
+        Each finding in words: what was found, what is needed, and the call that repairs it.
+    """
 
 
 class OptionError(AnySatError, ValueError):
@@ -96,7 +100,7 @@ class StoreError(AnySatError, OSError, ValueError):
     """A store is not one to write to or to read from, or a region of it could not be written."""
 
 
-class AnySatWarning(UserWarning):
+class AnySatWarning(_WithFindings, UserWarning):
     """Something about the cube or the weights that is no error, but should be known.
 
     Attributes
@@ -104,13 +108,6 @@ class AnySatWarning(UserWarning):
     findings : tuple of Finding
         What it is, for programs.
     """
-
-    def __init__(self, findings: Finding | Iterable[Finding]) -> None:
-        self.findings = as_findings(findings)
-        super().__init__(message_of(self.findings))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.findings,)
 
 
 def as_findings(findings: Finding | Iterable[Finding]) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby
 
 import pyproj
 
@@ -87,20 +88,22 @@ def count_text(number: int, one: str, many: str | None = None) -> str:
 
 def bytes_text(number: float) -> str:
     """Bytes in the unit that suits them, three digits."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 999.5:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"
+    return _scaled(number, (" B", " kB", " MB", " GB", " TB"))
 
 
 def amount_text(number: float) -> str:
     """Large number with its prefix, three digits."""
-    for unit in ("", " k", " M", " G", " T"):
+    return _scaled(number, ("", " k", " M", " G", " T", " P"))
+
+
+def _scaled(number: float, units: Sequence[str]) -> str:
+    """Give a number in the first unit in which three digits are enough, or in the last."""
+    *smaller, largest = units
+    for unit in smaller:
         if number < 999.5:
             return f"{number:.3g}{unit}"
         number /= 1000
-    return f"{number:,.3g} P"
+    return f"{number:,.3g}{largest}"
 
 
 def duration_text(seconds: float) -> str:
@@ -114,12 +117,7 @@ def duration_text(seconds: float) -> str:
 
 def sizes_text(sizes: Sequence[int]) -> str:
     """Sizes of chunks along a dimension, alike ones counted: 3 x 512 + 444."""
-    runs: list[list[int]] = []
-    for size in sizes:
-        if runs and runs[-1][1] == size:
-            runs[-1][0] += 1
-        else:
-            runs.append([1, size])
+    runs = [(len([*run]), size) for size, run in groupby(sizes)]
     if len(runs) > 3:
         return f"{len(sizes)} of up to {max(sizes)}"
     text = " + ".join(str(size) if count == 1 else f"{count}·{size}" for count, size in runs)

@@ -1,4 +1,4 @@
-"""Keyword arguments that no function has: what was meant."""
+"""Misspelt keyword arguments, and what was meant by them."""
 
 import inspect
 from collections.abc import Callable

@@ -78,13 +78,7 @@ def require(module: str, extra: str, call: str) -> Any:
     except ImportError as error:
         name = module.partition(".")[0]
         package = PACKAGES.get(name, name)
-        raise MissingExtraError(
-            "extra.missing",
-            Call(f"pip install {package}"),
-            Call(f'pip install "xr-anysat[{extra}]"'),
-            Call(f'pip install -e ".[{extra}]"'),
-            call=call,
-            package=package,
-            error=error,
-            extra=extra,
-        ) from error
+        ways = package, f'"xr-anysat[{extra}]"', f'-e ".[{extra}]"'
+        data = {"call": call, "package": package, "error": error, "extra": extra}
+        installs = (Call(f"pip install {what}") for what in ways)
+        raise MissingExtraError("extra.missing", *installs, **data) from error

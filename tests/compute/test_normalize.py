@@ -21,7 +21,9 @@ from xr_anysat.cube.values import validity_mask
 from xr_anysat.errors import AnySatError, ScaleError
 from xr_anysat.findings import Call, SetOption, in_python
 from xr_anysat.job.normalization import Normalization
-from xr_anysat.sensors.sentinel2 import TREESATAI_MEAN, TREESATAI_STD
+from xr_anysat.sensors.sentinel2 import SENTINEL2
+
+PUBLISHED = SENTINEL2.statistics["treesatai"]
 
 NONE = Normalization(kind="none", name="none")
 REFLECTANCE = Normalization(kind="reflectance", name="reflectance", fixed=True, scale=10_000)
@@ -30,8 +32,8 @@ ZSCORE = Normalization(kind="stats", name="zscore")
 TREESATAI = Normalization(
     kind="stats",
     name="treesatai",
-    mean=TREESATAI_MEAN,
-    std=TREESATAI_STD,
+    mean=PUBLISHED.mean,
+    std=PUBLISHED.std,
     fixed=True,
     scale=10_000,
 )
@@ -221,7 +223,7 @@ def test_zscore_has_zero_mean_and_unit_spread():
 
 def test_stats_known_beforehand():
     values, valid = block(), some(0.8)
-    stats = np.array([TREESATAI_MEAN, TREESATAI_STD])
+    stats = np.array([PUBLISHED.mean, PUBLISHED.std])
     out = normalize(values, valid, TREESATAI)
     np.testing.assert_allclose(out, plain_zscore(values, valid, stats), atol=1e-5)
 
@@ -341,7 +343,7 @@ def test_dn_where_reflectance_is_meant():
 
 def test_scale_of_statistics_that_come_with_the_block():
     values = block(dtype="float32", level=0.3, spread=0.1)
-    stats = np.array([TREESATAI_MEAN, TREESATAI_STD])
+    stats = np.array([PUBLISHED.mean, PUBLISHED.std])
     how = Normalization(kind="stats", name="band_stats", fixed=True, scale=10_000)
     assert scale_fault(values, how, stats).data["where"] == "far below"
     own = Normalization(kind="stats", name="zscore")

@@ -20,7 +20,7 @@ from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
 from xr_anysat.model.network import AnySat
 from xr_anysat.report import cost, estimates
-from xr_anysat.report.estimates import find_products
+from xr_anysat.report.estimates import find_amounts, find_products
 
 plan_module = sys.modules["xr_anysat.report.plan"]
 
@@ -154,7 +154,8 @@ def test_counts_are_of_what_geometries_need(small, pool_from, overlap, monkeypat
     assert planned.patches == seen["patches"]
     whole = made(cube, "pooled", pool_from=pool_from, overlap=overlap)
     assert planned.tiles < whole.tiles
-    products = find_products(make_job(cube, options_of("pooled", options)))["temporal"]
+    job = make_job(cube, options_of("pooled", options))
+    products = find_products(job, find_amounts(job))["temporal"]
     assert products[0].rows == seen["pixel_dates"]
 
 

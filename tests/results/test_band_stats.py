@@ -15,7 +15,7 @@ from support.stores import Reader
 from xr_anysat import OptionError
 from xr_anysat.graph import statistics as lazy_stats
 from xr_anysat.graph.statistics import sample_windows
-from xr_anysat.sensors.sentinel2 import BANDS
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_bands_of_statistics_go_by_name(cube):
     extra = xr.concat([stats, stats.isel(band=[0]).assign_coords(band=["B1"]) * 9], "band")
     for same in (stats.isel(band=[9, 3, 1, 0, 2, 8, 4, 5, 7, 6]), extra):
         assert_same(cube.anysat.embed("patch", normalize=same, model=TINY), expected, atol=0)
-    swapped = stats.assign_coords(band=[*BANDS[:8], "B12", "B11"])
+    swapped = stats.assign_coords(band=[*SENTINEL2.band_names[:8], "B12", "B11"])
     result = cube.anysat.embed("patch", normalize=swapped, model=TINY)
     assert abs(result - expected).max() > 0.01
 
@@ -193,8 +193,8 @@ def test_bands_of_statistics_go_by_name(cube):
     [
         lambda stats: stats.rename(band="bands"),
         lambda stats: stats.drop_vars("band"),
-        lambda stats: stats.assign_coords(band=["B02", *BANDS[1:]]),
-        lambda stats: stats.assign_coords(band=["B3", *BANDS[1:]]),
+        lambda stats: stats.assign_coords(band=["B02", *SENTINEL2.band_names[1:]]),
+        lambda stats: stats.assign_coords(band=["B3", *SENTINEL2.band_names[1:]]),
         lambda stats: stats.rename(mean="average"),
     ],
 )

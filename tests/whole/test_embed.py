@@ -31,7 +31,7 @@ from xr_anysat import CubeError, OptionError, ScaleError, WeightsError
 from xr_anysat.findings import in_python
 from xr_anysat.model.config import tensor_shapes
 from xr_anysat.model.network import AnySat
-from xr_anysat.sensors.sentinel2 import BANDS, TREESATAI_MEAN, TREESATAI_STD
+from xr_anysat.sensors.sentinel2 import SENTINEL2
 from xr_anysat.weights.files import load_tensors
 
 MODES = ("grid", "patch", "tile", "pooled")
@@ -223,7 +223,7 @@ def test_dates_matter_and_can_be_given(cube, plain):
 
 def test_bands_can_be_named(cube, plain):
     names = [f"layer {n}" for n in range(10)]
-    bands = dict(zip(BANDS, names, strict=True))
+    bands = dict(zip(SENTINEL2.band_names, names, strict=True))
     renamed = cube.assign_coords(band=names)
     assert_same(embed(renamed, bands=bands), plain["grid"], atol=0)
     swapped = {**bands, "B2": names[9], "B12": names[0]}
@@ -460,7 +460,7 @@ def test_band_stats_say_what_they_are(cube):
     holed = punch(cube)
     stats = holed.anysat.band_stats()
     assert stats["count"].values.tolist() == [int(holed.notnull().all("band").sum())] * 10
-    assert stats["band"].values.tolist() == list(BANDS)
+    assert stats["band"].values.tolist() == list(SENTINEL2.band_names)
     assert stats.attrs["gsd_m"] == 10
     assert stats.attrs["xr_anysat_version"] == xr_anysat.__version__
     there = holed.notnull().all("band")
@@ -509,12 +509,13 @@ def test_lazy_statistics_of_a_cube(cube, stats):
 
 
 def test_published_statistics(cube):
+    published = SENTINEL2.statistics["treesatai"]
     for mode in MODES:
         by_name = embed(cube, mode, normalize="treesatai", overlap=0)
         if mode != "pooled":
-            expected = by_hand(cube, tile=16, mean=TREESATAI_MEAN, std=TREESATAI_STD)
+            expected = by_hand(cube, tile=16, mean=published.mean, std=published.std)
             assert_same(by_name, expected[mode])
-    assert by_name.attrs["normalization_mean"] == list(TREESATAI_MEAN)
+    assert by_name.attrs["normalization_mean"] == list(published.mean)
 
 
 def test_reflectance_and_none(cube):

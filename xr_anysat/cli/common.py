@@ -57,20 +57,12 @@ class Reporter:
             text += f"\n`xr-anysat embed` has options for this: {', '.join(words.elsewhere)}"
         return text
 
-    def warn(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: Any = None,
-        line: str | None = None,
-    ) -> None:
+    def warn(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
         """Print the package's own warnings without the place in the code that they come from."""
         if isinstance(message, AnySatWarning):
             text = f"warning: {self.message(message.findings)}"
         else:
-            text = warnings.formatwarning(message, category, filename, lineno, line)
+            text = warnings.formatwarning(message, category, filename, lineno)
         typer.echo(text.rstrip(), err=True)
 
 
@@ -90,15 +82,15 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     `reporter` gets the `Reporter`, and one called `files` a stack that is closed at the end.
     Errors of the package and of the disk become a message and an exit status.
     """
-    wanted = inspect.signature(function).parameters
-    provided = {"reporter", "files"}.intersection(wanted)
+    declared = inspect.signature(function).parameters
+    provided = {"reporter", "files"}.intersection(declared)
     groups: dict[str, Any] = {
         name: parameter.annotation
-        for name, parameter in wanted.items()
+        for name, parameter in declared.items()
         if dataclasses.is_dataclass(parameter.annotation) and name not in provided
     }
     parameters = [_keyword("context", typer.Context)]
-    for name, parameter in wanted.items():
+    for name, parameter in declared.items():
         if name in groups:
             fields = dataclasses.fields(groups[name])
             parameters += [_keyword(field.name, field.type, field.default) for field in fields]
@@ -132,7 +124,7 @@ def _reported(reporter: Reporter) -> Iterator[ExitStack]:
     try:
         with warnings.catch_warnings(), ExitStack() as files:
             warnings.simplefilter("always", AnySatWarning)
-            warnings.showwarning = reporter.warn
+            warnings.showwarning = reporter.warn  # type: ignore[assignment]
             yield files
     except AnySatError as error:
         typer.echo(f"error: {reporter.message(error.findings)}", err=True)

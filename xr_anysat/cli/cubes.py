@@ -10,6 +10,7 @@ from xr_anysat.findings import SetOption
 
 from .common import Reporter, say
 from .groups import (
+    NETWORK,
     OUTPUT,
     CubeOptions,
     MethodOptions,
@@ -20,6 +21,7 @@ from .groups import (
     Source,
     StorageOptions,
     WeightsOptions,
+    option,
 )
 
 __all__ = ["EXAMPLES", "check", "embed", "plan", "probe"]
@@ -73,20 +75,10 @@ def embed(
     network: WeightsOptions,
     storage: StorageOptions,
     flash_layout: Annotated[
-        bool,
-        typer.Option(
-            "--flash-layout",
-            help="Attention as the published training had it.",
-            rich_help_panel="Network",
-        ),
+        bool, option(NETWORK, "Attention as the published training had it.", "--flash-layout")
     ] = False,
-    dtype: Annotated[
-        str, typer.Option(help="float32 or float16.", rich_help_panel=OUTPUT)
-    ] = "float32",
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace OUT if it exists.", rich_help_panel=OUTPUT),
-    ] = False,
+    dtype: Annotated[str, option(OUTPUT, "float32 or float16.")] = "float32",
+    overwrite: Annotated[bool, option(OUTPUT, "Replace OUT if it exists.", "--overwrite")] = False,
     progress: Progress = True,
 ) -> None:
     """Embed a cube.
@@ -96,21 +88,12 @@ def embed(
     """
     from .files import output_format, require_apart, write_embedding
 
-    packed = storage.asked(output_format(target), target)
+    packed = storage.given(output_format(target), target)
     require_apart(target, source, method.normalize, str(method.geometry or ""))
     data, options = cube.open(files, source)
-    options |= method.asked() | {"model": network.trained(flash_layout), "dtype": dtype}
-    say(
-        write_embedding(
-            data,
-            target,
-            method.chosen,
-            overwrite=overwrite,
-            progress=progress,
-            packed=packed,
-            options=options,
-        )
-    )
+    options |= method.options() | {"model": network.trained(flash_layout), "dtype": dtype}
+    how = {"overwrite": overwrite, "progress": progress}
+    say(write_embedding(data, target, method.chosen, packed=packed, options=options, **how))
 
 
 def check(
@@ -125,7 +108,7 @@ def check(
     from xr_anysat.report.check import check as check_cube
 
     data, options = cube.open(files, source)
-    report = check_cube(data, method.chosen, sample=sample, **options, **method.asked())
+    report = check_cube(data, method.chosen, sample=sample, **options, **method.options())
     say(reporter.report(report))
     if not report.ok:
         raise typer.Exit(2)
@@ -147,7 +130,7 @@ def plan(
     from xr_anysat.report.plan import plan as plan_cube
 
     data, options = cube.open(files, source)
-    options |= method.asked() | {"model": network.model()} | packing.packed()
+    options |= method.options() | {"model": network.model()} | packing.packed()
     say(reporter.report(plan_cube(data, method.chosen, calibrate=calibrate, **options)))
 
 

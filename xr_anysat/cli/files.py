@@ -75,7 +75,7 @@ def open_cube(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        To be closed when it is done with: ``with open_cube(path) as cube``.
+        Close it after use: ``with open_cube(path) as cube``.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def open_cube(
     """
     dataset = _open(path, lazily=chunks is not None)
     with _closed_on_error(dataset):
-        found = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
-        return _ready(_declared(found, nodata), dataset, chunks)
+        cube = _choose(dataset.drop_vars(without or [], errors="ignore"), path, variable)
+        return _ready(_declared(cube, nodata), dataset, chunks)
 
 
 def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
@@ -105,7 +105,7 @@ def open_mask(path: str, name: str, chunks: int | None = 512) -> xr.DataArray:
 
 
 def open_stats(normalize: str) -> str | xr.Dataset:
-    """Take the name of a normalisation as it is, and a file of statistics as what it holds.
+    """Read a file of statistics; the name of a normalisation is returned unchanged.
 
     Raises
     ------
@@ -151,9 +151,8 @@ def open_labels(path: str, labels: str) -> xr.DataArray:
     with _open(labels, lazily=False) as dataset:
         raster = _choose(dataset.load(), labels, None)
     if isinstance(raster, xr.Dataset):
-        raise OptionError(
-            "file.several/labels", path=labels, names=_names(raster), option=SetOption("labels")
-        )
+        option, names = SetOption("labels"), _names(raster)
+        raise OptionError("file.several/labels", path=labels, names=names, option=option)
     return raster.squeeze("band", drop=True) if "band" in raster.dims else raster
 
 
@@ -175,7 +174,7 @@ def _open(path: str, *, lazily: bool) -> xr.Dataset:
 
 
 def _require_netcdf(call: str) -> None:
-    """Make sure that one of the packages is there that read and write NetCDF 4."""
+    """Make sure that a package that reads and writes NetCDF 4 is installed."""
     if not (find_spec("h5netcdf") and find_spec("h5py")):
         require("netCDF4", "io", call)
 
@@ -185,13 +184,9 @@ def _unreadable(path: str | Path, reader: str, error: Exception) -> Finding:
 
 
 def _no_variable(option: SetOption, path: str, dataset: xr.Dataset) -> Finding:
-    return Finding(
-        "file.variable",
-        option=option,
-        path=path,
-        names=_names(dataset),
-        nor_file="; nor is there such a file" if option.name == "labels" else "",
-    )
+    nor_file = "; nor is there such a file" if option.name == "labels" else ""
+    names = _names(dataset)
+    return Finding("file.variable", option=option, path=path, names=names, nor_file=nor_file)
 
 
 def _names(dataset: xr.Dataset) -> list[str]:
@@ -212,30 +207,26 @@ def _choose(dataset: xr.Dataset, path: str, variable: str | None) -> xr.DataArra
     return dataset
 
 
-def _declared(found: Any, nodata: float | None) -> Any:
+def _declared(cube: Any, nodata: float | None) -> Any:
     """Declare a value as missing, for all bands."""
     if nodata is None:
-        return found
-    if isinstance(found, xr.DataArray):
-        return found.assign_attrs(nodata=nodata)
-    return found.assign({n: band.assign_attrs(nodata=nodata) for n, band in found.items()})
+        return cube
+    if isinstance(cube, xr.DataArray):
+        return cube.assign_attrs(nodata=nodata)
+    return cube.assign({n: band.assign_attrs(nodata=nodata) for n, band in cube.items()})
 
 
-def _ready(found: Any, dataset: xr.Dataset, side: int | None) -> Any:
+def _ready(cube: Any, dataset: xr.Dataset, side: int | None) -> Any:
     """Load it, or merge the small blocks of its file: Dask's work grows with their number."""
     if side is None:
-        found = found.load()
+        cube = cube.load()
     else:
-        found = found.unify_chunks()  # coordinates may be cut in another way
-        found = found.chunk(
-            {
-                dim: max(side, *lengths)
-                for dim, lengths in found.chunksizes.items()
-                if dim in ("x", "y", "lon", "lat", "longitude", "latitude")
-            }
-        )
-    found.set_close(dataset.close)
-    return found
+        cube = cube.unify_chunks()  # coordinates may be cut in another way
+        names = "x", "y", "lon", "lat", "longitude", "latitude"
+        blocks = {dim: sizes for dim, sizes in cube.chunksizes.items() if dim in names}
+        cube = cube.chunk({dim: max(side, *sizes) for dim, sizes in blocks.items()})
+    cube.set_close(dataset.close)
+    return cube
 
 
 @contextmanager
@@ -248,12 +239,12 @@ def _closed_on_error(dataset: xr.Dataset) -> Iterator[None]:
 
 
 def output_format(path: str) -> str:
-    """Tell from a name what is to be written.
+    """Tell the format of a file from its name.
 
     Raises
     ------
     OptionError
-        For an ending that says nothing.
+        For an unknown ending.
     """
     suffix = Path(path.rstrip("/")).suffix.lower()
     if suffix not in FORMATS:
@@ -279,8 +270,8 @@ def require_apart(target: str, *sources: str) -> None:
 def fetch_missing(cube: xr.DataArray | xr.Dataset, mode: str, options: Mapping[str, Any]) -> None:
     """Fetch published weights that this machine lacks, once it is clear that they are needed.
 
-    All is computed on this machine: that there are no weights is better known before the cube is
-    read than after, and that the request is wrong, before 504 MB are fetched.
+    Everything is computed on this machine. Missing weights are better reported before the cube is
+    read, and a wrong request before 504 MB are downloaded.
     """
     source = options["model"].source
     if source.kind == "hub" and source.digest is None:
@@ -308,7 +299,7 @@ def write_embedding(
         A name of one of the `FORMATS`. A map in Zarr is written region by region, and an earlier
         one gone on with; all else appears when it is complete.
     overwrite
-        Whether to replace what is there.
+        Whether to replace an earlier file.
     progress
         Whether to show a progress bar.
     packed
@@ -342,7 +333,7 @@ def write_embedding(
 def _check_target(
     kind: str, target: Path, pooled: bool, vectors: bool, overwrite: bool, dtype: Any
 ) -> None:
-    """Find out that a file can be written, before anything is computed for it."""
+    """Check that a file can be written, before anything is computed for it."""
     if kind == "geotiff" and pooled:
         raise OptionError("output.kind/geotiff")
     if kind == "parquet" and not vectors:

@@ -23,6 +23,7 @@ __all__ = [
     "Source",
     "StorageOptions",
     "WeightsOptions",
+    "option",
 ]
 
 
@@ -35,7 +36,8 @@ class Mode(StrEnum):
     pooled = "pooled"
 
 
-def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
+def option(panel: str, text: str, *names: str, **more: Any) -> Any:
+    """Describe an option in a panel of the help."""
     return typer.Option(*names, help=text, rich_help_panel=panel, **more)
 
 
@@ -50,28 +52,28 @@ Source = Annotated[
 ]
 Normalize = Annotated[
     str,
-    _option(
+    option(
         METHOD,
         "zscore, tile_zscore, treesatai, reflectance, none; or a NetCDF file of statistics.",
     ),
 ]
-Progress = Annotated[bool, _option(OUTPUT, "Show progress; in a log, a line a minute.")]
+Progress = Annotated[bool, option(OUTPUT, "Show progress; in a log, a line a minute.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CubeOptions:
-    """What a file does not say of its cube."""
+    """What a file does not say about its cube."""
 
     variable: Annotated[
-        str | None, _option(INPUT, "Variable that is the cube, if there are several.")
+        str | None, option(INPUT, "Variable that is the cube, if there are several.")
     ] = None
     date: Annotated[
         list[str] | None,
-        _option(INPUT, "Date of an image, for files without dates; once for each image, in order."),
+        option(INPUT, "Date of an image, for files without dates; once for each image, in order."),
     ] = None
     band: Annotated[
         list[str] | None,
-        _option(
+        option(
             INPUT,
             "AnySat's name and the file's name or number of a band, as in B2=my_blue; once for "
             "each band that is not found by itself.",
@@ -79,14 +81,14 @@ class CubeOptions:
     ] = None
     mask: Annotated[
         str | None,
-        _option(INPUT, "Variable of the file that is true, or not 0, where the cube is valid."),
+        option(INPUT, "Variable of the file that is true, or not 0, where the cube is valid."),
     ] = None
     nodata: Annotated[
         float | None,
-        _option(INPUT, "Value that stands for missing, for files that do not say."),
+        option(INPUT, "Value that stands for missing, for files that do not say."),
     ] = None
     chunk: Annotated[
-        int, _option(INPUT, "Side of the blocks that the cube is read in, in pixels.", min=1)
+        int, option(INPUT, "Side of the blocks that the cube is read in, in pixels.", min=1)
     ] = 512
 
     def open(self, files: ExitStack, source: str) -> tuple[Any, dict[str, Any]]:
@@ -94,11 +96,7 @@ class CubeOptions:
         from .files import open_cube, open_mask
 
         opened = open_cube(
-            source,
-            variable=self.variable,
-            chunks=self.chunk,
-            without=self.mask,
-            nodata=self.nodata,
+            source, variable=self.variable, chunks=self.chunk, without=self.mask, nodata=self.nodata
         )
         cube = files.enter_context(opened)
         options: dict[str, Any] = {}
@@ -125,26 +123,26 @@ class MethodOptions:
 
     mode: Annotated[
         Mode,
-        _option(METHOD, "A vector for each pixel (grid), patch or tile; or one for all (pooled)."),
+        option(METHOD, "A vector for each pixel (grid), patch or tile; or one for all (pooled)."),
     ] = Mode.grid
     patch_size: Annotated[
-        float | None, _option(METHOD, "Side of a patch in metres; default: 4 pixels.")
+        float | None, option(METHOD, "Side of a patch in metres; default: 4 pixels.")
     ] = None
     tile_size: Annotated[
-        int, _option(METHOD, "Side of a tile, which the network sees at once, in pixels.")
+        int, option(METHOD, "Side of a tile, which the network sees at once, in pixels.")
     ] = 64
     overlap: Annotated[
         float,
-        _option(METHOD, "Share of a tile that neighbouring tiles cover too, from 0 to below 1."),
+        option(METHOD, "Share of a tile that neighbouring tiles cover too, from 0 to below 1."),
     ] = 0.5
     frames: Annotated[
         int | None,
-        _option(METHOD, "Number of median composites to embed instead of all dates."),
+        option(METHOD, "Number of median composites to embed instead of all dates."),
     ] = None
     normalize: Normalize = "zscore"
     geometry: Annotated[
         Path | None,
-        _option(
+        option(
             METHOD,
             "File of polygons: one vector for each, and --mode pooled (needs the extra vector).",
         ),
@@ -155,17 +153,13 @@ class MethodOptions:
         """The mode; geometries have one alone."""
         return str((self.mode if self.geometry is None else Mode.pooled).value)
 
-    def asked(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """Options of `embed`."""
         from .files import open_geometries, open_stats
 
-        options: dict[str, Any] = {
-            "patch_size": self.patch_size,
-            "tile_size": self.tile_size,
-            "overlap": self.overlap,
-            "frames": self.frames,
-            "normalize": open_stats(self.normalize),
-        }
+        names = "patch_size", "tile_size", "overlap", "frames"
+        options = {name: getattr(self, name) for name in names}
+        options["normalize"] = open_stats(self.normalize)
         if self.geometry is not None:
             options["geometry"] = open_geometries(self.geometry)
         return options
@@ -175,23 +169,18 @@ class MethodOptions:
 class NetworkOptions:
     """Which network, and where it is computed."""
 
-    size: Annotated[str, _option(NETWORK, "base, small or tiny.")] = "base"
+    size: Annotated[str, option(NETWORK, "base, small or tiny.")] = "base"
     device: Annotated[
-        str | None, _option(NETWORK, "cpu, cuda, cuda:1; default: a GPU if there is one.")
+        str | None, option(NETWORK, "cpu, cuda, cuda:1; default: a GPU if there is one.")
     ] = None
-    precision: Annotated[str, _option(NETWORK, "float32, bfloat16, float16 or auto.")] = "float32"
+    precision: Annotated[str, option(NETWORK, "float32, bfloat16, float16 or auto.")] = "float32"
 
     def model(self, weights: str | None = "random:0", flash_layout: bool = False) -> Any:
         """Make the network's description, untrained unless weights are given."""
         from xr_anysat.job.model import Model
 
-        return Model(
-            self.size,
-            weights=weights,
-            device=self.device,
-            precision=self.precision,  # type: ignore[arg-type]
-            flash_layout=flash_layout,
-        )
+        how: Any = {"device": self.device, "precision": self.precision}
+        return Model(self.size, weights=weights, flash_layout=flash_layout, **how)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +189,7 @@ class WeightsOptions(NetworkOptions):
 
     weights: Annotated[
         str | None,
-        _option(
+        option(
             NETWORK,
             "A .pth or .safetensors file, or random:SEED for an untrained network; default: the "
             "published weights, downloaded (504 MB) unless they are there.",
@@ -217,11 +206,11 @@ class PackingOptions:
     """How the values of a map are kept in a .zarr."""
 
     quantize: Annotated[
-        str | None, _option(OUTPUT, "int8: keep a byte for each value (.zarr only).")
+        str | None, option(OUTPUT, "int8: keep a byte for each value (.zarr only).")
     ] = None
     reduce: Annotated[
         int | None,
-        _option(
+        option(
             OUTPUT,
             "Number of principal components to keep instead of all features (.zarr only; needs "
             "the extra ml).",
@@ -230,8 +219,8 @@ class PackingOptions:
 
     def packed(self) -> dict[str, Any]:
         """Options of `to_zarr` and `plan` that were given."""
-        asked = {"quantize": self.quantize, "reduce": self.reduce}
-        return {name: value for name, value in asked.items() if value is not None}
+        options = {"quantize": self.quantize, "reduce": self.reduce}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,14 +229,14 @@ class StorageOptions(PackingOptions):
 
     regions: Annotated[
         str | None,
-        _option(OUTPUT, "Share of the map for this job: 2/8 is the second of eight (.zarr only)."),
+        option(OUTPUT, "Share of the map for this job: 2/8 is the second of eight (.zarr only)."),
     ] = None
 
-    def asked(self, kind: str, target: str) -> dict[str, Any]:
+    def given(self, kind: str, target: str) -> dict[str, Any]:
         """Options of `to_zarr` that were given."""
-        asked = self.packed() | ({} if self.regions is None else {"regions": self.regions})
-        if asked and kind != "zarr":
+        given = self.packed() | ({} if self.regions is None else {"regions": self.regions})
+        if given and kind != "zarr":
             raise OptionError(
-                "output.zarr-only", option=SetOption(next(iter(asked))), target=target
+                "output.zarr-only", option=SetOption(next(iter(given))), target=target
             )
-        return asked
+        return given

@@ -29,8 +29,8 @@ def find_band_dim(
     sensor: Sensor,
     bands: Mapping[str, Hashable] | None,
     faults: list[Finding],
-) -> tuple[Hashable | None, list[Hashable]]:
-    """Find the dimension of the bands, and the labels along it of those that are read."""
+) -> tuple[Hashable | None, dict[str, Hashable]]:
+    """Find the dimension of the bands, and the label along it of each that is read."""
     named = named_band_dim(cube)
     matching = [
         dim
@@ -39,38 +39,24 @@ def find_band_dim(
     ]
     candidates = matching if named is None else [named]
     if not candidates and "feature" in cube.dims:
-        faults.append(
-            Finding("cube.embedding", Call("embedding.to_zarr(store)"), dims=list(cube.dims))
-        )
-        return None, []
+        store = Call("embedding.to_zarr(store)")
+        faults.append(Finding("cube.embedding", store, dims=list(cube.dims)))
+        return None, {}
     if not candidates:
-        faults.append(
-            Finding(
-                "bands.no-dimension",
-                Call('cube.rename(my_dim="band")'),
-                dims=list(cube.dims),
-                names=list(_BAND_NAMES),
-            )
-        )
-        return None, []
+        rename, names = Call('cube.rename(my_dim="band")'), list(_BAND_NAMES)
+        faults.append(Finding("bands.no-dimension", rename, dims=list(cube.dims), names=names))
+        return None, {}
     dim = candidates[0]
     labels = band_labels(cube, dim)
     if not labels:
-        faults.append(
-            Finding(
-                "bands.unlabelled",
-                Call(f'cube.assign_coords({dim}=["B02", "B03", ...])'),
-                dim=dim,
-                size=cube.sizes[dim],
-            )
-        )
-        return dim, []
+        label = Call(f'cube.assign_coords({dim}=["B02", "B03", ...])')
+        faults.append(Finding("bands.unlabelled", label, dim=dim, size=cube.sizes[dim]))
+        return dim, {}
     chosen = find_bands(labels, sensor, bands, "bands", faults)
-    repeated = [str(label) for label in dict.fromkeys(chosen) if labels.count(label) > 1]
+    repeated = [str(label) for label in dict.fromkeys(chosen.values()) if labels.count(label) > 1]
     if repeated:
-        faults.append(
-            Finding("bands.repeated", Call(f"cube.drop_duplicates({dim!r})"), repeated=repeated)
-        )
+        drop = Call(f"cube.drop_duplicates({dim!r})")
+        faults.append(Finding("bands.repeated", drop, repeated=repeated))
     return dim, chosen
 
 
@@ -80,7 +66,7 @@ def find_bands(
     bands: Any,
     where: str,
     faults: list[Finding],
-) -> list[Hashable]:
+) -> dict[str, Hashable]:
     """Find the label of each band that the network reads, in its order.
 
     Parameters
@@ -107,65 +93,46 @@ def find_bands(
         faults.append(Finding("bands.not-labels", option=option, values=not_labels))
         given = {}
     faults += unknown_bands(given, sensor)
+    existing = {"where": where, "labels": _some(labels)}
     absent = {band: label for band, label in given.items() if label not in labels}
     if absent:
-        faults.append(
-            Finding(
-                "bands.absent", option=option, absent=str(absent), where=where, labels=_some(labels)
-            )
-        )
+        faults.append(Finding("bands.absent", option=option, absent=str(absent), **existing))
     twice = [str(label) for label, uses in Counter(given.values()).items() if uses > 1]
     if twice:
         faults.append(Finding("bands.shared", option=option, labels=twice))
     matches = match_bands(sensor, (label for label in labels if label not in given.values()))
-    chosen: list[Hashable] = []
+    chosen: dict[str, Hashable] = {}
     missing: list[str] = []
     for band in sensor.band_names:
         if band in absent:
             continue
         choices = [given[band]] if band in given else list(dict.fromkeys(matches[band]))
         if len(choices) > 1:
-            faults.append(
-                Finding(
-                    "bands.ambiguous",
-                    _name_band(band, choices[0]),
-                    labels=[str(label) for label in choices],
-                    band=band,
-                )
-            )
-        elif not choices:
+            choose, several = _name_band(band, choices[0]), [str(label) for label in choices]
+            faults.append(Finding("bands.ambiguous", choose, labels=several, band=band))
+        if choices:
+            chosen[band] = choices[0]
+        else:
             missing.append(band)
-        chosen += choices[:1]
     if missing:
-        faults.append(
-            Finding(
-                "bands.missing",
-                _name_band(missing[0], ...),
-                missing=missing,
-                where=where,
-                labels=_some(labels),
-                needed=list(sensor.band_names),
-                first=missing[0],
-                names=", ".join(_spellings(sensor, missing[0])),
-            )
-        )
+        first, needed = missing[0], list(sensor.band_names)
+        names = ", ".join(_spellings(sensor, first))
+        wanted = {"missing": missing, "first": first, "names": names, "needed": needed}
+        faults.append(Finding("bands.missing", _name_band(first, ...), **wanted, **existing))
     return chosen
 
 
 def bands_are_no_mapping(bands: Any, example: SetOption | Call) -> Finding:
     """Make the finding that bands were given, but not as a mapping."""
-    return Finding(
-        "bands.no-mapping", example, option=SetOption("bands"), kind=type(bands).__name__
-    )
+    kind = type(bands).__name__
+    return Finding("bands.no-mapping", example, option=SetOption("bands"), kind=kind)
 
 
 def unknown_bands(names: Iterable[Any], sensor: Sensor) -> list[Finding]:
     """Make the finding that some names are not AnySat's, if there are any."""
-    unknown = [str(name) for name in names if name not in sensor.band_names]
-    finding = Finding(
-        "bands.unknown", option=SetOption("bands"), unknown=unknown, known=list(sensor.band_names)
-    )
-    return [finding] if unknown else []
+    option, known = SetOption("bands"), list(sensor.band_names)
+    unknown = [str(name) for name in names if name not in known]
+    return [Finding("bands.unknown", option=option, unknown=unknown, known=known)] * bool(unknown)
 
 
 def _spellings(sensor: Sensor, name: str) -> list[str]:

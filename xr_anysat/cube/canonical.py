@@ -1,7 +1,7 @@
 """A cube in canonical form: (T, C, y, x), north up, with what is missing known.
 
-Here, and nowhere else, a user's object is stacked, transposed and flipped, and here alone matters
-whether it is lazy.
+The user's object is stacked, transposed and flipped here and nowhere else, and only here does it
+matter whether it is lazy.
 """
 
 import threading
@@ -23,7 +23,7 @@ from xr_anysat.sensors.registry import DEFAULT
 from .bands import band_labels
 from .grid import Grid, find_grid
 from .mask import check_mask
-from .spec import CubeSpec, as_dataarray, empty_dims, spec_of
+from .spec import CubeSpec, as_dataarray, empty_dims, examine
 
 __all__ = [
     "CanonicalCube",
@@ -43,7 +43,7 @@ MEMORY_CHUNK = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CanonicalCube:
-    """A cube of one sensor as everything below takes it.
+    """A cube of one sensor, as all other rooms take it.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class CanonicalCube:
     spec
         What was understood of the cube.
     lazy
-        Whether the user's cube or mask is.
+        Whether the user's cube or mask is a dask array.
     source
-        The cube as it came, whose coordinates results have.
+        The user's cube, whose coordinates the results take.
     """
 
     values: da.Array
@@ -131,8 +131,8 @@ def understand(
     OptionError
         For a mask that does not fit.
     """
-    array, faults = as_dataarray(cube, sensor, bands)
-    spec = spec_of(array, sensor, bands=bands, dates=dates, dated=dated, faults=faults)
+    examined = examine(cube, sensor, bands=bands, dates=dates, dated=dated)
+    array, spec = examined.array, examined.spec()
     valid = check_mask(mask, array, spec)
     lazy = array.chunks is not None or (valid is not None and valid.chunks is not None)
     return CanonicalCube(
@@ -152,7 +152,7 @@ def understand_grid(cube: Cube, sensor: Sensor = DEFAULT) -> Grid:
     CubeError
         With every fault found.
     """
-    array, _ = as_dataarray(cube, sensor)
+    array, *_ = as_dataarray(cube, sensor, None, [])
     faults: list[Finding] = []
     grid = find_grid(array, sensor.pixel, faults, [])
     if grid is None:

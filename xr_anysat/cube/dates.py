@@ -71,34 +71,24 @@ def parse_dates(
         faults.append(failed or _no_dates(time_dim))
         return np.zeros(0, dtype="M8[s]")
     if len(moments) != size:
-        faults.append(
-            Finding(
-                "dates.count",
-                _GIVE_DATES,
-                source=source,
-                count=count_text(len(moments), "date"),
-                size=size,
-            )
-        )
+        count = count_text(len(moments), "date")
+        faults.append(Finding("dates.count", _GIVE_DATES, source=source, count=count, size=size))
     missing = np.flatnonzero(np.isnat(moments)).tolist()
     if missing:
-        own = name is not None and time_dim is not None
-        drop = Call(f"cube.isel({time_dim}=cube[{name!r}].notnull())")
         data: dict[str, Any] = {"source": source, "places": missing[:10]}
-        faults.append(
-            Finding("dates.missing/droppable", _GIVE_DATES, drop, **data)
-            if own
-            else Finding("dates.missing", _GIVE_DATES, **data)
-        )
+        if name is None or time_dim is None:
+            faults.append(Finding("dates.missing", _GIVE_DATES, **data))
+        else:
+            drop = Call(f"cube.isel({time_dim}=cube[{name!r}].notnull())")
+            faults.append(Finding("dates.missing/droppable", _GIVE_DATES, drop, **data))
     return moments
 
 
 def _no_dates(time_dim: Hashable | None) -> Finding:
     code = f"{in_python(_GIVE_DATES)}) or cube.assign_coords({time_dim or 'time'}=...)"
+    give = replace(_GIVE_DATES, python=f"cube.anysat.embed({code}")
     return Finding(
-        "dates.none",
-        replace(_GIVE_DATES, python=f"cube.anysat.embed({code}"),
-        what=f"the dimension {time_dim!r}" if time_dim else "the cube",
+        "dates.none", give, what=f"the dimension {time_dim!r}" if time_dim else "the cube"
     )
 
 

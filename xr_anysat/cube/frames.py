@@ -1,12 +1,11 @@
 """Periods for composites: a cube's dates divided among equal frames."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from .dates import Moments, as_moment, to_utc
@@ -78,6 +77,8 @@ def find_periods(
         return start + (part * length // parts).astype("m8[s]")
 
     numbers = np.unique(place[inside])
+    occupied = set(numbers.tolist())
+    absent = (number for number in range(frames) if number not in occupied)
     groups = [np.flatnonzero(inside & (place == number)) for number in numbers]
     if frame_date == "mean":  # of moments: of days of the year it would be wrong over New Year
         dates = [start + (moments[group] - start).sum() // len(group) for group in groups]
@@ -87,17 +88,8 @@ def find_periods(
         groups=tuple(tuple(group.tolist()) for group in groups),
         dates=np.array(dates, dtype="M8[s]"),
         empty=frames - len(groups),
-        named=tuple((bound(n, frames), bound(n + 1, frames)) for n in _absent(numbers, frames)),
+        named=tuple((bound(n, frames), bound(n + 1, frames)) for n in islice(absent, _SHOWN)),
     )
-
-
-def _absent(numbers: npt.NDArray[np.int64], count: int) -> Iterator[np.int64]:
-    """Give the first few of 0 .. count - 1 that are not among the numbers."""
-    shown, following = 0, 0
-    for number in [*numbers.tolist(), count]:
-        few = range(following, min(number, following + _SHOWN - shown))
-        yield from (np.int64(absent) for absent in few)
-        shown, following = shown + len(few), number + 1
 
 
 def _ends(period: tuple[Any, Any]) -> tuple[np.datetime64, np.datetime64]:

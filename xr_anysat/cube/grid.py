@@ -30,6 +30,8 @@ STRETCH_TOLERANCE = 0.02
 _IRREGULAR = 0.01
 """Share of a pixel by which a coordinate may be off its place, besides its own rounding."""
 
+_WRITE_CRS = Call('cube.rio.write_crs("EPSG:32631")')
+
 _X_NAMES = ("x", "easting", "eastings", "projection_x_coordinate", "lon", "longitude")
 _Y_NAMES = ("y", "northing", "northings", "projection_y_coordinate", "lat", "latitude")
 
@@ -97,21 +99,18 @@ def find_grid(
     """
     dims = spatial_dims(cube)
     if dims is None:
-        faults.append(
-            Finding(
-                "grid.no-dimensions",
-                Call('cube.rename(my_rows="y", my_columns="x")'),
-                dims=list(cube.dims),
-            )
-        )
+        rename = Call('cube.rename(my_rows="y", my_columns="x")')
+        faults.append(Finding("grid.no-dimensions", rename, dims=list(cube.dims)))
         return None
     y_dim, x_dim = dims
     crs = find_crs(cube, faults)
-    transform = _declared_transform(cube)
-    if transform is not None and _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
-        faults.append(_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, rule))
-        return None
-    y, x = _line(cube, y_dim, "y"), _line(cube, x_dim, "x")
+    transform, declared_y, declared_x = _declared_transform(cube), None, None
+    if transform is not None:
+        if _is_rotated(transform, cube.sizes[y_dim], cube.sizes[x_dim]):
+            faults.append(_rotated(cube.sizes[y_dim], cube.sizes[x_dim], crs, transform, rule))
+            return None
+        declared_y, declared_x = (transform.f, transform.e), (transform.c, transform.a)
+    y, x = _line(cube, y_dim, declared_y), _line(cube, x_dim, declared_x)
     faults += [line for line in (y, x) if isinstance(line, Finding)]
     if crs is None or not isinstance(y, _Line) or not isinstance(x, _Line):
         return None
@@ -159,18 +158,16 @@ def spatial_dims(cube: xr.DataArray) -> tuple[Hashable, Hashable] | None:
 def find_crs(cube: xr.DataArray, faults: list[Finding]) -> pyproj.CRS | None:
     """Find the CRS, or add to the faults that there is none."""
     try:
-        found: Any = cube.rio.crs
-        if found is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
-            found = int(cube["epsg"].values)
-        elif found is None:
-            found = _undeclared_crs(cube) or cube.attrs.get("epsg")  # cubo
+        declared: Any = cube.rio.crs
+        if declared is None and "epsg" in cube.coords and cube["epsg"].ndim == 0:  # stackstac
+            declared = int(cube["epsg"].values)
+        elif declared is None:
+            declared = _undeclared_crs(cube) or cube.attrs.get("epsg")  # cubo
         else:
-            found = found.to_wkt()
-        crs = None if found is None else pyproj.CRS.from_user_input(found)
+            declared = declared.to_wkt()
+        crs = None if declared is None else pyproj.CRS.from_user_input(declared)
     except (RioXarrayError, ProjError, TypeError, ValueError) as error:
-        faults.append(
-            Finding("grid.bad-crs", Call('cube.rio.write_crs("EPSG:32631")'), error=error)
-        )
+        faults.append(Finding("grid.bad-crs", _WRITE_CRS, error=error))
         return None
     if crs is None:
         faults.append(_no_crs(cube))
@@ -185,49 +182,52 @@ def _no_crs(cube: xr.DataArray) -> Finding:
     )
     if within:
         return Finding("grid.no-crs/degrees", Call('cube.rio.write_crs("EPSG:4326")'))
-    return Finding("grid.no-crs", Call('cube.rio.write_crs("EPSG:32631")'))
+    return Finding("grid.no-crs", _WRITE_CRS)
 
 
 def _undeclared_crs(cube: xr.DataArray) -> Any:
     """CRS of a grid mapping that nothing refers to, or in the attributes of the coordinates."""
     mappings = [coord for coord in cube.coords.values() if coord.ndim == 0]
-    found = [c.attrs[key] for c in mappings for key in ("crs_wkt", "spatial_ref") if key in c.attrs]
-    found += [cube[dim].attrs.get("crs") for dim in cube.dims if dim in cube.coords]
-    distinct = {pyproj.CRS.from_user_input(crs) for crs in found if crs is not None}
+    named = [c.attrs[key] for c in mappings for key in ("crs_wkt", "spatial_ref") if key in c.attrs]
+    named += [cube[dim].attrs.get("crs") for dim in cube.dims if dim in cube.coords]
+    distinct = {pyproj.CRS.from_user_input(crs) for crs in named if crs is not None}
     if len(distinct) > 1:
         raise ValueError(f"its coordinates name {len(distinct)} of them")
     return distinct.pop() if distinct else None
 
 
-def _line(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line | Finding | None:
-    """Find where pixels are along a dimension, or what is wrong with its coordinate."""
-    size = cube.sizes[dim]
+def _line(
+    cube: xr.DataArray, dim: Hashable, declared: tuple[float, float] | None
+) -> _Line | Finding | None:
+    """Find where pixels are along a dimension, or what is wrong with its coordinate.
+
+    `declared` is the first edge and the step that the transform of the cube states.
+    """
+    size, write = cube.sizes[dim], Call("cube.rio.write_transform(...)")
     if size == 0:
         return None  # another fault says so
     if dim not in cube.coords:
-        return _line_from_transform(cube, dim, axis)
+        if declared is None:
+            assign = Call(f"cube.assign_coords({dim}=...)")
+            return Finding("grid.no-coordinate", assign, write, dim=dim)
+        edge, step = declared
+        return _Line(first=edge + step / 2, step=step, size=size)
     values = cube[dim].values
     if values.dtype.kind not in "iuf" or not np.isfinite(values.astype(np.float64)).all():
         return Finding("grid.not-numbers", Call(f"cube.assign_coords({dim}=...)"), dim=dim)
     rounding = 0.0 if values.dtype.kind != "f" else float(np.spacing(np.abs(values).max()))
     values = values.astype(np.float64)
     if size == 1:
-        step = _declared_step(cube, axis)
-        if step is not None:
-            return _Line(first=float(values[0]), step=step, size=1)
-        return Finding("grid.one-pixel", Call("cube.rio.write_transform(...)"), dim=dim)
+        if declared is None:
+            return Finding("grid.one-pixel", write, dim=dim)
+        return _Line(first=float(values[0]), step=declared[1], size=1)
     step = (values[-1] - values[0]) / (size - 1)
     worst = float(np.abs(values - (values[0] + step * np.arange(size))).max())
     if step == 0 or worst > _IRREGULAR * abs(step) + rounding:
-        return Finding(
-            "grid.irregular",
-            Call(f"cube.sortby({dim!r})"),
-            Call("cube.reindex(...)"),
-            Call("cube.odc.reproject(geobox)"),
-            dim=dim,
-            shortest=np.diff(values).min(),
-            longest=np.diff(values).max(),
-        )
+        calls = f"cube.sortby({dim!r})", "cube.reindex(...)", "cube.odc.reproject(geobox)"
+        repairs, steps = map(Call, calls), np.diff(values)
+        shortest, longest = steps.min(), steps.max()
+        return Finding("grid.irregular", *repairs, dim=dim, shortest=shortest, longest=longest)
     return _Line(first=float(values[0]), step=float(step), size=size)
 
 
@@ -246,26 +246,6 @@ def _declared_transform(cube: xr.DataArray) -> Affine | None:
         return None
 
 
-def _declared_step(cube: xr.DataArray, axis: str) -> float | None:
-    transform = _declared_transform(cube)
-    if transform is None:
-        return None
-    return float(transform.a if axis == "x" else transform.e)
-
-
-def _line_from_transform(cube: xr.DataArray, dim: Hashable, axis: str) -> _Line | Finding:
-    transform = _declared_transform(cube)
-    if transform is None:
-        return Finding(
-            "grid.no-coordinate",
-            Call(f"cube.assign_coords({dim}=...)"),
-            Call("cube.rio.write_transform(...)"),
-            dim=dim,
-        )
-    corner, step = (transform.c, transform.a) if axis == "x" else (transform.f, transform.e)
-    return _Line(first=corner + step / 2, step=step, size=cube.sizes[dim])
-
-
 def _rotated(
     rows: int, columns: int, crs: pyproj.CRS | None, transform: Affine, rule: PixelRule
 ) -> Finding:
@@ -275,9 +255,8 @@ def _rotated(
         x = transform.c + transform.a * column + transform.b * row
         y = transform.f + transform.d * column + transform.e * row
         call = _repair(crs, (x, y), rule)
-    return Finding(
-        "grid.rotated", call, transform=", ".join(f"{number:g}" for number in transform[:6])
-    )
+    numbers = ", ".join(f"{number:g}" for number in transform[:6])
+    return Finding("grid.rotated", call, transform=numbers)
 
 
 def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, rule: PixelRule) -> float | Finding:
@@ -288,24 +267,15 @@ def _find_gsd(crs: pyproj.CRS, y: _Line, x: _Line, rule: PixelRule) -> float | F
     step = mean if rule.metres is None else rule.metres
     gsd = step * (round(mean / step) if rule.multiples else 1)
     repair = _repair(crs, _middle(y, x), rule)
+    pixel = {"width": width, "height": height}
     if not crs.is_projected:
-        return Finding(
-            "grid.not-metres",
-            repair,
-            crs=crs.name,
-            units="degrees" if crs.is_geographic else "no projected units",
-            width=width,
-            height=height,
-        )
+        units = "degrees" if crs.is_geographic else "no projected units"
+        return Finding("grid.not-metres", repair, crs=crs.name, units=units, **pixel)
     if abs(width - height) > GSD_TOLERANCE * max(width, height):
-        return Finding("grid.not-square", repair, width=width, height=height)
+        return Finding("grid.not-square", repair, **pixel)
     if gsd == 0 or max(abs(width - gsd), abs(height - gsd)) > GSD_TOLERANCE * gsd:
-        return Finding(
-            "grid.pixel-size",
-            repair,
-            width=width,
-            needed=f"a multiple of {step:g}" if rule.multiples else f"{step:g}",
-        )
+        needed = f"a multiple of {step:g}" if rule.multiples else f"{step:g}"
+        return Finding("grid.pixel-size", repair, width=width, needed=needed)
     return gsd
 
 
@@ -355,12 +325,6 @@ def _check_stretch(crs: pyproj.CRS, y: _Line, x: _Line, gsd: float) -> list[Find
     axes = list(scales)
     if axes[1] / axes[0] - 1 <= STRETCH_TOLERANCE:
         axes = [math.sqrt(axes[0] * axes[1])]
-    return [
-        Finding(
-            "grid.stretched",
-            crs=crs.name,
-            scales=" and ".join(f"{scale:.3g}" for scale in axes),
-            ground=" x ".join(f"{gsd / scale:.3g} m" for scale in axes),
-            gsd=gsd,
-        )
-    ]
+    shown = " and ".join(f"{scale:.3g}" for scale in axes)
+    ground = " x ".join(f"{gsd / scale:.3g} m" for scale in axes)
+    return [Finding("grid.stretched", crs=crs.name, scales=shown, ground=ground, gsd=gsd)]

@@ -28,31 +28,21 @@ def check_mask(mask: Any, array: xr.DataArray, spec: CubeSpec) -> xr.DataArray |
     if mask is None:
         return None
     if not isinstance(mask, xr.DataArray) or mask.dtype.kind != "b":
-        raise OptionError(
-            "mask.type",
-            _EXAMPLE,
-            option=_MASK,
-            kind=f"DataArray of {mask.dtype}"
-            if isinstance(mask, xr.DataArray)
-            else type(mask).__name__,
-        )
+        dtype = f" of {mask.dtype}" if isinstance(mask, xr.DataArray) else ""
+        kind = f"{type(mask).__name__}{dtype}"
+        raise OptionError("mask.type", _EXAMPLE, option=_MASK, kind=kind)
     dims = [dim for dim in (spec.time_dim, spec.y_dim, spec.x_dim) if dim is not None]
     unknown = [str(dim) for dim in mask.dims if dim not in dims]
     if unknown:
-        raise OptionError(
-            "mask.dims", _EXAMPLE, option=_MASK, unknown=unknown, dims=[str(dim) for dim in dims]
-        )
+        known = [str(dim) for dim in dims]
+        raise OptionError("mask.dims", _EXAMPLE, option=_MASK, unknown=unknown, dims=known)
     template = array.isel({spec.band_dim: 0}, drop=True)
     mask = mask.reset_coords(drop=True)  # a scalar `time`, of one scene's mask, is no dimension
     try:
         _, mask = xr.align(template, mask, join="exact", copy=False)
     except ValueError as error:
-        raise CubeError(
-            "mask.grid",
-            Call('mask.reindex_like(cube, method="nearest", tolerance=1)'),
-            option=_MASK,
-            error=error,
-        ) from None
+        repair = Call('mask.reindex_like(cube, method="nearest", tolerance=1)')
+        raise CubeError("mask.grid", repair, option=_MASK, error=error) from None
     if array.chunks is not None and mask.chunks is None:  # grows to the cube's size by blocks
         mask = mask.chunk({dim: array.chunksizes[dim] for dim in mask.dims})
     sizes = {dim: array.sizes[dim] for dim in dims if dim not in mask.dims}

@@ -23,7 +23,7 @@ def is_on_disk(cube: xr.DataArray | xr.Dataset) -> bool:
 
 
 def metadata_only(cube: Cube) -> Cube:
-    """Give a cube of the same shape and attributes that holds nothing, if it is in a file."""
+    """Replace the values of a cube in a file by nothing; its shape and attributes stay."""
     if not isinstance(cube, xr.DataArray | xr.Dataset) or not is_on_disk(cube):
         return cube
     if isinstance(cube, xr.Dataset):

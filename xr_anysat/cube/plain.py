@@ -15,25 +15,13 @@ def not_plain(array: xr.DataArray) -> list[Finding]:
     """Make the finding that a cube is backed by another kind of array, if it is. Reads nothing."""
     if is_on_disk(array):
         return []
-    data = array.data
-    if isinstance(data, np.ndarray):
-        return []
-    if not isinstance(data, da.Array):
-        return [_other_array(type(data))]
-    if not isinstance(data._meta, np.ndarray):
-        return [_other_array(type(data._meta))]
-    if any(np.isnan(size) for sizes in data.chunks for size in sizes):
-        return [
-            Finding("cube.unknown-chunks", Call("cube.copy(data=cube.data.compute_chunk_sizes())"))
-        ]
+    block = array.data._meta if isinstance(array.data, da.Array) else array.data
+    if not isinstance(block, np.ndarray):
+        dense = "cube.copy(data=cube.data.todense())"
+        repairs = map(Call, ("cube.pint.dequantify()", dense, "cube.compute()"))
+        kind = f"{type(block).__module__.partition('.')[0]}.{type(block).__qualname__}"
+        return [Finding("cube.array-type", *repairs, kind=kind)]
+    if any(np.isnan(size) for sizes in array.chunks or () for size in sizes):
+        repair = Call("cube.copy(data=cube.data.compute_chunk_sizes())")
+        return [Finding("cube.unknown-chunks", repair)]
     return []
-
-
-def _other_array(kind: type) -> Finding:
-    return Finding(
-        "cube.array-type",
-        Call("cube.pint.dequantify()"),
-        Call("cube.copy(data=cube.data.todense())"),
-        Call("cube.compute()"),
-        kind=f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}",
-    )

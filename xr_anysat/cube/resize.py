@@ -31,31 +31,21 @@ def resized(cube: CanonicalCube, size: int) -> CanonicalCube:
     shape = (max(1, round(height * size / longer)), max(1, round(width * size / longer)))
     filters = [_filter(length, count) for length, count in zip((height, width), shape, strict=True)]
     values = rechunk(cube.values, {1: -1})
+    mask = cube.valid_like(values)
+    blocks = [values] if mask is None else [values, mask[:, None]]
     valid = da.map_blocks(
-        _valid_block, values, *_blocks_of_mask(cube, values), nodata=spec.nodata, drop_axis=1,
+        _valid_block, *blocks, nodata=spec.nodata, drop_axis=1,
         dtype=bool, meta=np.empty((0, 0, 0), dtype=bool),
     )  # fmt: skip
     weighted = da.map_blocks(
         _weighted, values, valid[:, None], dtype="float32", meta=np.empty((0,) * 4, np.float32)
     )
     small = cube.finish(_shrink(weighted, valid.astype("float32"), filters))
-    return replace(
-        cube,
-        values=as_dask(small, cube.lazy),
-        valid=None,
-        spec=replace(
-            spec,
-            geobox=coarse_grid(spec.geobox, shape, (height / shape[0], width / shape[1])),
-            nodata=(),
-            dtype="float32",
-        ),
-        source=cube.source.drop_vars(list(cube.source.coords)),
-    )
-
-
-def _blocks_of_mask(cube: CanonicalCube, values: da.Array) -> list[da.Array]:
-    mask = cube.valid_like(values)
-    return [] if mask is None else [mask[:, None]]
+    geobox = coarse_grid(spec.geobox, shape, (height / shape[0], width / shape[1]))
+    source = cube.source.drop_vars(list(cube.source.coords))
+    spec = replace(spec, geobox=geobox, nodata=(), dtype="float32")
+    values = as_dask(small, cube.lazy)
+    return replace(cube, values=values, valid=None, spec=spec, source=source)
 
 
 def _filter(length: int, count: int) -> Floats:

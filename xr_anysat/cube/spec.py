@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import CubeError
 from xr_anysat.findings import Call, Finding
@@ -30,7 +29,6 @@ __all__ = [
     "declared_missing",
     "empty_dims",
     "examine",
-    "spec_of",
 ]
 
 _MISSING_KEYS = ("nodata", "_FillValue", "missing_value", "fill_value")
@@ -38,21 +36,14 @@ _MAPPING_KEYS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CubeSpec:
-    """What was understood of a cube.
+class CubeSpec(Grid):
+    """What was understood of a cube, beside its grid.
 
     Parameters
     ----------
     sensor
         What made it.
-    geobox
-        Grid of the cube, rows from north to south and columns from west to east, whichever way
-        the cube itself runs.
-    gsd
-        Pixel size in metres, as the network is told it.
-    flip_y, flip_x
-        Whether the cube runs from south to north, from east to west.
-    y_dim, x_dim, band_dim, time_dim
+    band_dim, time_dim
         Dimensions of the cube; a cube of one date may have no time dimension.
     band_labels
         Labels of the sensor's bands in the cube, in the order of the network.
@@ -64,19 +55,11 @@ class CubeSpec:
         Values that stand for missing.
     dtype
         Of the cube.
-    corners
-        Whether the cube's coordinates are the upper left corners of its pixels.
     notes
         Doubts worth a warning.
     """
 
     sensor: Sensor
-    geobox: GeoBox
-    gsd: float
-    flip_y: bool
-    flip_x: bool
-    y_dim: Hashable
-    x_dim: Hashable
     band_dim: Hashable
     time_dim: Hashable | None
     band_labels: tuple[Hashable, ...]
@@ -84,7 +67,6 @@ class CubeSpec:
     day_of_year: tuple[int, ...]
     nodata: tuple[float, ...]
     dtype: str
-    corners: bool = False
     notes: tuple[Finding, ...] = ()
 
     @property
@@ -99,12 +81,18 @@ class Examination:
 
     Parameters
     ----------
+    sensor
+        What made it.
+    array
+        The cube; of a Dataset, the stack of its bands.
+    variables
+        All variables of a Dataset by the labels of their bands; of a DataArray, none.
     grid
         None where something is wrong with it.
     band_dim, time_dim
         None where there is none.
-    band_labels
-        Labels of those of the sensor's bands that were found, in the order of the network.
+    bands
+        The cube's label of each of the sensor's bands that was found, in the order of the network.
     moments
         (T,) datetime64; fewer where they cannot be read.
     faults
@@ -113,28 +101,58 @@ class Examination:
         Doubts worth a warning.
     """
 
+    sensor: Sensor
+    array: xr.DataArray
+    variables: Mapping[Hashable, xr.DataArray]
     grid: Grid | None
     band_dim: Hashable | None
-    band_labels: tuple[Hashable, ...]
+    bands: Mapping[str, Hashable]
     time_dim: Hashable | None
     moments: npt.NDArray[np.datetime64]
     faults: tuple[Finding, ...]
     notes: tuple[Finding, ...]
 
+    def spec(self) -> CubeSpec:
+        """Describe a cube without faults.
+
+        Raises
+        ------
+        CubeError
+            With every fault found.
+        """
+        if self.faults or self.grid is None or self.band_dim is None:
+            raise CubeError(self.faults)
+        return CubeSpec(
+            **vars(self.grid),
+            sensor=self.sensor,
+            band_dim=self.band_dim,
+            time_dim=self.time_dim,
+            band_labels=tuple(self.bands.values()),
+            dates=tuple(np.datetime_as_string(self.moments, unit="s").tolist()),
+            day_of_year=tuple(day_of_year(self.moments).tolist()),
+            nodata=declared_missing(self.array),
+            dtype=str(self.array.dtype),
+            notes=self.notes,
+        )
+
 
 def as_dataarray(
-    cube: xr.DataArray | xr.Dataset, sensor: Sensor, bands: Mapping[str, Hashable] | None = None
-) -> tuple[xr.DataArray, list[Finding]]:
+    cube: xr.DataArray | xr.Dataset,
+    sensor: Sensor,
+    bands: Mapping[str, Hashable] | None,
+    faults: list[Finding],
+) -> tuple[xr.DataArray, dict[Hashable, xr.DataArray], dict[str, Hashable]]:
     """Stack the bands of a Dataset; a DataArray is returned as it is.
 
     Variables that are no AnySat band are left behind unread. Where bands declare different
-    missing values, each becomes NaN first.
+    missing values, each becomes NaN first. Faults found are added to `faults`.
 
     Returns
     -------
     tuple
-        The stack, and what is wrong with it. Where the bands do not stack, one of them stands
-        for all, so that its other faults are found too.
+        The stack. Where the bands do not stack, one of them stands for all, so that its other
+        faults are found too. Of a Dataset of bands, also its variables by their labels, and the
+        label of each band.
 
     Raises
     ------
@@ -142,12 +160,11 @@ def as_dataarray(
         For a Dataset without any variable.
     """
     if isinstance(cube, xr.DataArray):
-        return cube, []
+        return cube, {}, {}
     if not isinstance(cube, xr.Dataset):
         raise CubeError("cube.type", kind=type(cube).__name__)
     if not cube.data_vars:
         raise CubeError("cube.no-variables")
-    faults: list[Finding] = []
     # A grid mapping is no coordinate yet where the file was opened without decode_coords="all".
     mappings = [
         n for n, v in cube.data_vars.items() if v.ndim == 0 and _MAPPING_KEYS & set(v.attrs)
@@ -155,34 +172,26 @@ def as_dataarray(
     cube = cube.set_coords(mappings)
     whole = [name for name, v in cube.data_vars.items() if named_band_dim(v) is not None]
     if len(whole) == 1 and not any(match_bands(sensor, cube.data_vars).values()):
-        kept = f".set_coords({mappings})" if mappings else ""
-        faults.append(
-            Finding(
-                "cube.one-variable", Call(f"cube{kept}[{whole[0]!r}].anysat.embed()"), name=whole[0]
-            )
-        )
-        return cube[whole[0]], faults
-    labels = variable_labels(cube, bands)
-    chosen = find_bands(list(labels), sensor, bands, "data variables", faults)
-    variables = [cube[labels[label]].rename(label) for label in chosen]
+        name, kept = whole[0], f".set_coords({mappings})" if mappings else ""
+        repair = Call(f"cube{kept}[{name!r}].anysat.embed()")
+        faults.append(Finding("cube.one-variable", repair, name=name))
+        return cube[name], {}, {}
+    labelled = {label: cube[name] for label, name in variable_labels(cube, bands).items()}
+    chosen = find_bands(list(labelled), sensor, bands, "data variables", faults)
+    variables = [labelled[label].rename(label) for label in chosen.values()]
     dims = {frozenset(v.dims) for v in variables}
     faults += dict.fromkeys(finding for v in variables for finding in not_plain(v))
     if len(dims) > 1:
-        faults.append(
-            Finding(
-                "cube.different-dimensions",
-                Call("odc.stac.load(..., resolution=10)"),
-                Call("ds[name].odc.reproject(geobox)"),
-                dims=sorted({str(v.dims) for v in variables}),
-            )
-        )
+        repairs = Call("odc.stac.load(..., resolution=10)"), Call("ds[name].odc.reproject(geobox)")
+        different = sorted({str(v.dims) for v in variables})
+        faults.append(Finding("cube.different-dimensions", *repairs, dims=different))
     if faults:
         largest = max(variables or cube.data_vars.values(), key=lambda v: v.ndim)
         if named_band_dim(largest) is None:
             largest = largest.expand_dims(band=[str(largest.name)])
-        return largest, faults
+        return largest, labelled, chosen
     variables = [v.transpose(*variables[0].dims) for v in variables]
-    return _stack(cube, variables).rename(sensor.key), []
+    return _stack(cube, variables).rename(sensor.key), labelled, chosen
 
 
 def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
@@ -208,61 +217,15 @@ def _stack(cube: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
     return stacked
 
 
-def spec_of(
-    cube: xr.DataArray,
-    sensor: Sensor,
-    *,
-    bands: Mapping[str, Hashable] | None = None,
-    dates: Any = None,
-    dated: bool = True,
-    faults: Sequence[Finding] = (),
-) -> CubeSpec:
-    """Find out what a cube is.
-
-    Parameters
-    ----------
-    cube, sensor, bands, dates, dated, faults
-        As in `examine`.
-
-    Raises
-    ------
-    CubeError
-        With every fault found.
-    """
-    found = examine(cube, sensor, bands=bands, dates=dates, dated=dated, faults=faults)
-    grid = found.grid
-    if found.faults or grid is None or found.band_dim is None:
-        raise CubeError(found.faults)
-    return CubeSpec(
-        sensor=sensor,
-        geobox=grid.geobox,
-        gsd=grid.gsd,
-        flip_y=grid.flip_y,
-        flip_x=grid.flip_x,
-        y_dim=grid.y_dim,
-        x_dim=grid.x_dim,
-        band_dim=found.band_dim,
-        time_dim=found.time_dim,
-        band_labels=found.band_labels,
-        dates=tuple(str(moment) for moment in np.datetime_as_string(found.moments, unit="s")),
-        day_of_year=tuple(day_of_year(found.moments).tolist()),
-        nodata=declared_missing(cube),
-        dtype=str(cube.dtype),
-        corners=grid.corners,
-        notes=found.notes,
-    )
-
-
 def examine(
-    cube: xr.DataArray,
+    cube: xr.DataArray | xr.Dataset,
     sensor: Sensor,
     *,
     bands: Mapping[str, Hashable] | None = None,
     dates: Any = None,
     dated: bool = True,
-    faults: Sequence[Finding] = (),
 ) -> Examination:
-    """Find out what a cube is as far as it goes, and everything that is wrong with it.
+    """Find out as much as possible about a cube, and everything that is wrong with it.
 
     Parameters
     ----------
@@ -276,38 +239,42 @@ def examine(
         Dates in the cube's order, in place of its time coordinate.
     dated
         Whether dates matter; without, none are needed, and those of the result mean nothing.
-    faults
-        What is known to be wrong already; the bands are then not looked at again.
+
+    Raises
+    ------
+    CubeError
+        For what is no cube at all.
     """
-    known, faults = list(faults), []
+    faults: list[Finding] = []
     notes: list[Finding] = []
-    _check_values(cube, faults)
-    grid = find_grid(cube, sensor.pixel, faults, notes)
-    spatial = spatial_dims(cube)
-    rest = [dim for dim in cube.dims if dim not in (spatial or ())]
-    band_dim, labels = find_band_dim(cube, rest, sensor, bands, [] if known else faults)
+    array, variables, stacked = as_dataarray(cube, sensor, bands, faults)
+    unstacked = bool(faults)  # then the bands are not looked at again
+    faults += not_plain(array) + empty_dims(array)
+    if array.dtype.kind not in "iuf":
+        faults.append(Finding("cube.dtype", Call('cube.astype("float32")'), dtype=array.dtype))
+    grid = find_grid(array, sensor.pixel, faults, notes)
+    spatial = spatial_dims(array)
+    rest = [dim for dim in array.dims if dim not in (spatial or ())]
+    band_dim, along = find_band_dim(array, rest, sensor, bands, [] if unstacked else faults)
     rest = [dim for dim in rest if dim != band_dim]
-    time_dim = _find_time_dim(cube, rest)
+    time_dim = _find_time_dim(array, rest)
     extra = [str(dim) for dim in rest if dim != time_dim]
     if extra and spatial is not None:
-        faults.append(
-            Finding(
-                "cube.extra-dimensions",
-                Call(f"cube.isel({extra[0]}=0)"),
-                extra=extra,
-                dims=list(cube.dims),
-            )
-        )
+        repair, dims = Call(f"cube.isel({extra[0]}=0)"), list(array.dims)
+        faults.append(Finding("cube.extra-dimensions", repair, extra=extra, dims=dims))
     if not dated:
-        dates = ["2000-01-01"] * (1 if time_dim is None else cube.sizes[time_dim])
-    moments = parse_dates(cube, time_dim, dates, faults)
+        dates = ["2000-01-01"] * (1 if time_dim is None else array.sizes[time_dim])
+    moments = parse_dates(array, time_dim, dates, faults)
     return Examination(
+        sensor=sensor,
+        array=array,
+        variables=variables,
         grid=grid,
         band_dim=band_dim,
-        band_labels=tuple(labels),
+        bands=stacked if variables else along,
         time_dim=time_dim,
         moments=moments,
-        faults=tuple(dict.fromkeys(known + faults)),
+        faults=tuple(dict.fromkeys(faults)),
         notes=tuple(notes),
     )
 
@@ -318,7 +285,7 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
     A fill value in the encoding of floats that were scaled on reading belongs to the file's
     numbers, not to these; xarray has made it NaN already.
     """
-    found = [_nodata_of_rio(cube)]
+    numbers = [_nodata_of_rio(cube)]
     scaled = cube.dtype.kind == "f" and (
         "scale_factor" in cube.encoding or "add_offset" in cube.encoding
     )
@@ -330,8 +297,8 @@ def declared_missing(cube: xr.DataArray) -> tuple[float, ...]:
                     value = float(number)
                 except (TypeError, ValueError):
                     continue
-                found.append(value)
-    return tuple(sorted({value for value in found if not np.isnan(value)}))
+                numbers.append(value)
+    return tuple(sorted({value for value in numbers if not np.isnan(value)}))
 
 
 def _nodata_of_rio(cube: xr.DataArray) -> float:
@@ -353,13 +320,6 @@ def empty_dims(cube: xr.DataArray) -> list[Finding]:
     empty = [str(dim) for dim, size in cube.sizes.items() if size == 0]
     finding = Finding("cube.empty", empty=empty, sizes=dict(cube.sizes))
     return [finding] if empty else []
-
-
-def _check_values(cube: xr.DataArray, faults: list[Finding]) -> None:
-    faults += not_plain(cube)
-    faults += empty_dims(cube)
-    if cube.dtype.kind not in "iuf":
-        faults.append(Finding("cube.dtype", Call('cube.astype("float32")'), dtype=cube.dtype))
 
 
 def _find_time_dim(cube: xr.DataArray, dims: Sequence[Hashable]) -> Hashable | None:

@@ -1,4 +1,4 @@
-"""Values of a block of a cube: which of them are there."""
+"""Which values of a block of a cube are valid."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 def validity_mask(
     values: Array, mask: Array | None, nodata: Sequence[float]
 ) -> npt.NDArray[np.bool_]:
-    """Where all bands of a pixel-date are there.
+    """Where a pixel-date has all of its bands.
 
     Parameters
     ----------

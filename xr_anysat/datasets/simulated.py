@@ -225,5 +225,5 @@ def _blocks(chunks: Any, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         chunks = dict(zip("yx", chunks if isinstance(chunks, tuple) else [chunks] * 2, strict=True))
     wanted = {"time": -1, "y": -1, "x": -1, **chunks, "band": -1}
     _refuse(set(wanted) != set(DIMS))
-    asked = tuple(wanted[dim] for dim in DIMS)
-    return da.core.normalize_chunks(asked, shape=sizes, dtype=np.dtype(np.uint16))
+    ordered = tuple(wanted[dim] for dim in DIMS)
+    return da.core.normalize_chunks(ordered, shape=sizes, dtype=np.dtype(np.uint16))

@@ -88,6 +88,10 @@ def _windows_of(array: da.Array, rows: Any, columns: Any) -> da.Array:
 def sample_windows(length: int, share: float) -> list[tuple[int, int]]:
     """Lay windows on an axis: one in the middle of each of as many equal parts of it.
 
+    For statistics and fits, a share of the pixels counts, the same ones whatever the chunks; for a
+    look (`report.sampling`) the blocks that are read count, and for the numbers of a store
+    (`stores.sample`) the tiles that see a window.
+
     Parameters
     ----------
     length

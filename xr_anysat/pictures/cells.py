@@ -174,7 +174,7 @@ def label_cells(
     attrs: Mapping[str, Any],
     lead: Iterable[str] = (),
 ) -> xr.DataArray:
-    """Name the axes of what was made of an embedding, its vectors gone.
+    """Label what was computed from the vectors of an embedding.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def cell_dims(embedding: xr.DataArray) -> list[Any]:
 
 
 def check_fit(fit: Any, needed: Iterable[str], embedding: xr.DataArray, call: str) -> xr.Dataset:
-    """Refuse a fit that is none, or that was made in another space than an embedding's.
+    """Check that a fit has what is needed, and was made in the embedding's space.
 
     Raises
     ------

@@ -102,7 +102,7 @@ class Explorer:
         Raises
         ------
         StoreError
-            Where the folder is not there, or `path` is one.
+            Where the folder does not exist, or `path` is a folder.
         """
         path = Path(path)
         with atomic_replace(path) as fresh:

@@ -75,8 +75,13 @@ def quicklook(
     step = -(-max(known.spec.shape) // size)
     middle = slice((step - 1) // 2, None, step)  # of each square of pixels
     few = known.at_dates(used).window(middle, middle)
-    colours = few.values[:, colour_positions(known.spec.sensor)]
-    image = _lazy_dark(colours, few.valid, known.spec.nodata)
+    colours = rechunk(few.values[:, colour_positions(known.spec.sensor)], {0: -1, 1: -1})
+    seen = few.valid_like(colours)
+    image = da.blockwise(
+        _block_dark, "byx", colours, "tbyx", *([] if seen is None else [seen, "syx"]),
+        nodata=known.spec.nodata, concatenate=True,
+        dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
+    )  # fmt: skip
     data = da.map_blocks(
         partial(stretched, low=low, high=high), rechunk(image, -1),
         dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
@@ -105,17 +110,6 @@ def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.Da
     }
     result.encoding["grid_mapping"] = result.encoding["coordinates"] = "spatial_ref"
     return result
-
-
-def _lazy_dark(values: da.Array, seen: da.Array | None, nodata: tuple[float, ...]) -> da.Array:
-    values = rechunk(values, {0: -1, 1: -1})
-    arrays: list[Any] = [values, "tbyx"]
-    if seen is not None:
-        arrays += [rechunk(seen, {0: -1, 1: values.chunks[2], 2: values.chunks[3]}), "syx"]
-    return da.blockwise(
-        _block_dark, "byx", *arrays, nodata=nodata, concatenate=True,
-        dtype=np.float32, meta=np.empty((0, 0, 0), dtype=np.float32),
-    )  # fmt: skip
 
 
 def _block_dark(values: Array, seen: Array | None = None, *, nodata: tuple[float, ...]) -> Array:

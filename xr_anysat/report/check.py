@@ -1,7 +1,7 @@
 """What is understood of a cube, and every fault and doubt, before anything is computed."""
 
 import math
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,11 @@ import pyproj
 import xarray as xr
 from pyproj.exceptions import ProjError
 
-from xr_anysat.cube.bands import band_labels, variable_labels
+from xr_anysat.cube.bands import band_labels
 from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.grid import Grid, degrees, find_crs, ground_scale
 from xr_anysat.cube.metadata_only import is_on_disk, metadata_only
-from xr_anysat.cube.spec import Examination, as_dataarray, declared_missing, examine
+from xr_anysat.cube.spec import Examination, declared_missing, examine
 from xr_anysat.embed import embed
 from xr_anysat.errors import AnySatError, CubeError
 from xr_anysat.findings import Call, Finding, SetOption
@@ -22,7 +22,6 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Options
 from xr_anysat.keywords import suggests_keywords
-from xr_anysat.sensors.record import match_bands
 from xr_anysat.sensors.registry import DEFAULT
 
 from .check_report import Check
@@ -49,20 +48,20 @@ _MANY_USES = 64
 def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: Any) -> Check:
     """Say what is understood of a cube, and everything that is wrong or doubtful about it.
 
-    Raises nothing for a cube that `embed` would refuse: gives what `embed` would raise, all at
-    once, beside whatever could be understood. Reads no pixels without `sample`; never loads
-    weights, and does not change the cube.
+    A cube that `embed` would refuse raises nothing here: the report lists everything that `embed`
+    would raise, and what could be understood. Reads no pixels without `sample`, loads no weights,
+    and does not change the cube.
 
     Parameters
     ----------
     cube, mode
         As in `embed`.
     sample : bool
-        Read a few windows, at most 400 blocks and 128 MiB where the cube's blocks leave a choice,
-        always the same ones: quantiles by band, missing pixels by date, a picture; and doubts that
-        only values can raise or dispel. With dask's scheduler, as ``.compute()`` has it.
+        Read a few windows, always the same ones, of at most 400 blocks and 128 MiB where the
+        cube's blocks leave a choice: for quantiles by band, missing pixels by date, a picture, and
+        doubts that only values can raise or dispel. Uses dask's scheduler, as ``.compute()`` does.
     **options
-        As in `embed`: they are checked too, and what embedding takes follows from them.
+        As in `embed`. They are checked too, and the plan follows them.
 
     Returns
     -------
@@ -86,37 +85,36 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     >>> [(finding.code, finding.severity) for finding in report.findings]
     [('dates.repeated', 'doubt'), ('cost.statistics', 'advice')]
     """
-    asked = options_of(mode, options)
+    resolved = options_of(mode, options)
     source, cube = cube, metadata_only(cube)
     try:
-        array, known = as_dataarray(cube, DEFAULT, asked.bands)
+        known = examine(cube, DEFAULT, bands=resolved.bands, dates=resolved.dates)
     except CubeError as error:
         return Check(findings=error.findings, sizes={}, bands={})
-    found = examine(array, DEFAULT, bands=asked.bands, dates=asked.dates, faults=known)
-    faults, doubts = list(found.faults), list(found.notes)
-    given = asked.bands if isinstance(asked.bands, Mapping) else {}
-    labels = _labels(cube, array, found, given)
-    bands = _chosen(labels, found, given)
-    stacked = any(source is not array for source in labels.values())
-    sources = [labels[label] for label in bands.values()] if stacked and bands else [array]
+    array, bands, faults = known.array, known.bands, list(known.faults)
+    doubts = list(known.notes)
+    sources = [known.variables[label] for label in bands.values() if known.variables]
+    labels = list(known.variables)
+    if not labels and known.band_dim is not None:
+        labels = band_labels(array, known.band_dim)
     job, made, summary = None, None, None
     if not faults:
-        job = _make(cube, asked, faults)
+        job = _make(cube, resolved, faults)
     if job is not None:
         doubts += job.findings
         made = plan_of(job)
         if sample:
-            summary = _summarize(source, job, found, asked, faults)
-    grid, shape = _grid(array, found), _shape(array, found, len(bands), stacked)
+            summary = _summarize(source, job, known, resolved, faults)
+    grid, shape = _grid(known), _shape(known, len(sources))
+    sources = sources or [array]
     nodata = declared_missing(array)
-    doubts += date_doubts(found.moments, (grid.get("centre") or [None])[0])
-    how = asked.normalize if isinstance(asked.normalize, str) else "stats"
-    masked = asked.mask is not None
-    masked |= summary is not None  # then fill values are looked for
+    doubts += date_doubts(known.moments, (grid.get("centre") or [None])[0])
+    how = resolved.normalize if isinstance(resolved.normalize, str) else "stats"
+    masked = resolved.mask is not None or summary is not None  # a sample shows fill values
     doubts += value_doubts(array, sources, nodata, masked=masked, normalize=how)
-    darkest = None if summary is None else _by_date(summary, len(found.moments))
+    darkest = None if summary is None else _by_date(summary, len(known.moments))
     scale = "" if summary is None else summary.scale
-    doubts += offset_doubts(array, sources, found.moments, how, darkest, scale)
+    doubts += offset_doubts(array, sources, known.moments, how, darkest, scale)
     doubts += [] if summary is None else summary.findings
     unseen = sample and summary is None
     advice = (_NOT_SAMPLED,) if unseen else _advice(array, made, shape["nbytes"])
@@ -124,13 +122,13 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         findings=tuple(dict.fromkeys([*faults, *doubts, *advice])),
         **shape,
         in_memory=array.chunks is None and not is_on_disk(source),
-        bands=bands,
+        bands=dict(bands),
         unused=tuple(label for label in labels if label not in bands.values()),
         **grid,
-        dates=tuple(np.datetime_as_string(found.moments, unit="s").tolist()),
+        dates=tuple(np.datetime_as_string(known.moments, unit="s").tolist()),
         nodata=nodata,
         plan=made,
-        recutting=_recutting(array, made) if asked.input_prep == "tile" else None,
+        recutting=_recutting(array, made) if resolved.input_prep == "tile" else None,
         sample=summary,
     )
 
@@ -145,13 +143,14 @@ def _make(cube: Cube, options: Options, faults: list[Finding]) -> EmbedJob | Non
 
 
 def _summarize(
-    cube: Cube, job: EmbedJob, found: Examination, asked: Options, faults: list[Finding]
+    cube: Cube, job: EmbedJob, examined: Examination, options: Options, faults: list[Finding]
 ) -> ValueSummary | None:
     """Look at some values, unless that is a fault; those of a file are read window by window."""
-    if is_on_disk(cube) and found.grid is not None:
-        pieces = {found.grid.y_dim: 2 * SIDE, found.grid.x_dim: 2 * SIDE, found.time_dim: 1}
+    grid = examined.grid
+    if is_on_disk(cube) and grid is not None:
+        pieces = {grid.y_dim: 2 * SIDE, grid.x_dim: 2 * SIDE, examined.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
-    known = understand(cube, bands=asked.bands, dates=asked.dates, mask=asked.mask)
+    known = understand(cube, bands=options.bands, dates=options.dates, mask=options.mask)
     try:
         return summarize_values(known, job.reference.normalization)
     except CubeError as error:
@@ -165,36 +164,12 @@ def _by_date(summary: ValueSummary, count: int) -> list[float]:
     return [known.get(date, math.nan) for date in range(count)]
 
 
-def _labels(
-    cube: Cube, array: xr.DataArray, found: Examination, given: Mapping[str, Hashable]
-) -> dict[Hashable, xr.DataArray]:
-    """Labels of all bands, each with the array whose attributes speak of it."""
-    if isinstance(cube, xr.Dataset):
-        names = variable_labels(cube, given)
-        if any(match_bands(DEFAULT, names).values()) or set(given.values()) & set(names):
-            return {label: cube[name] for label, name in names.items()}
-    labels = [] if found.band_dim is None else band_labels(array, found.band_dim)
-    return dict.fromkeys(labels, array)
-
-
-def _chosen(
-    labels: Collection[Hashable], found: Examination, given: Mapping[str, Hashable]
-) -> dict[str, Hashable]:
-    """Match labels with bands, also where others were not found."""
-    if len(found.band_labels) == len(DEFAULT.bands):
-        return dict(zip(DEFAULT.band_names, found.band_labels, strict=True))
-    matches = match_bands(DEFAULT, (label for label in labels if label not in given.values()))
-    known = {band: label for band, label in given.items() if label in labels}
-    return {
-        b: known.get(b, *matches[b][:1]) for b in DEFAULT.band_names if b in known or matches[b]
-    }
-
-
-def _shape(array: xr.DataArray, found: Examination, bands: int, stacked: bool) -> dict[str, Any]:
+def _shape(known: Examination, variables: int) -> dict[str, Any]:
     """Sizes, and what is read of them."""
+    array = known.array
     sizes = {str(dim): size for dim, size in array.sizes.items()}
-    if stacked:  # of which one variable may stand for all
-        sizes[str(found.band_dim)] = bands
+    if variables:  # one of them may stand for all
+        sizes[str(known.band_dim)] = variables
     return {
         "sizes": sizes,
         "dtype": str(array.dtype),
@@ -219,17 +194,16 @@ def _place(grid: Grid) -> tuple[tuple[float, float] | None, float | None]:
     return centre, None if scale is None else metres / math.sqrt(scale[0] * scale[1])
 
 
-def _grid(array: xr.DataArray, found: Examination) -> dict[str, Any]:
+def _grid(known: Examination) -> dict[str, Any]:
     """Where the pixels are, as far as that is known."""
-    grid = found.grid
-    crs = find_crs(array, [])
+    grid, crs = known.grid, find_crs(known.array, [])
     if crs is None:
         return {}
-    known: dict[str, Any] = {"crs": _code(crs), "crs_name": crs.name}
+    names = {"crs": ":".join(crs.to_authority() or ["no code"]), "crs_name": crs.name}
     if grid is None:
-        return known
+        return names
     centre, ground = _place(grid)
-    return known | {
+    return names | {
         "gsd": grid.gsd,
         "ground_gsd": ground,
         "bounds": tuple(map(float, grid.geobox.extent.boundingbox.bbox)),
@@ -237,11 +211,6 @@ def _grid(array: xr.DataArray, found: Examination) -> dict[str, Any]:
         "northward": grid.flip_y,
         "westward": grid.flip_x,
     }
-
-
-def _code(crs: pyproj.CRS) -> str:
-    authority = crs.to_authority()
-    return ":".join(authority) if authority else "no code"
 
 
 def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Finding]:
@@ -253,20 +222,12 @@ def _advice(array: xr.DataArray, made: Plan | None, nbytes: int) -> Iterator[Fin
         return
     blocks = math.prod(map(len, array.chunks))
     if blocks > _MANY_BLOCKS and nbytes / blocks < _SMALL_BLOCK:
-        yield Finding(
-            "cost.small-blocks",
-            SetOption("chunk", 1024, python=_CHUNKS),
-            blocks=blocks,
-            size=bytes_text(nbytes / blocks),
-        )
+        enlarge = SetOption("chunk", 1024, python=_CHUNKS)
+        yield Finding("cost.small-blocks", enlarge, blocks=blocks, size=bytes_text(nbytes / blocks))
     uses = math.prod(map(_most_parts, made.chunks_in, made.chunks))
     if uses > _MANY_USES:
-        yield Finding(
-            "cost.large-blocks",
-            Call(_CHUNKS),
-            size=" x ".join(str(max(sizes)) for sizes in made.chunks_in),
-            uses=uses,
-        )
+        largest = " x ".join(str(max(sizes)) for sizes in made.chunks_in)
+        yield Finding("cost.large-blocks", Call(_CHUNKS), size=largest, uses=uses)
 
 
 def _recutting(array: xr.DataArray, made: Plan | None) -> tuple[int, int] | None:

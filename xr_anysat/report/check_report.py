@@ -46,11 +46,11 @@ class Check:
         What is wrong or doubtful, and what would make embedding cheaper: in words in `faults`,
         `doubts` and `advice`.
     sizes, dtype, nbytes
-        Of the cube, the bands that are not used left out of the bytes.
+        Of the cube; the bytes do not count bands that are not used.
     blocks
         Number of blocks that a dask cube comes in; None otherwise.
     in_memory
-        Whether it is; otherwise it is a dask cube, or in a file that has not been read.
+        Whether the cube is in memory. Otherwise it is a dask cube, or in a file not read yet.
     bands
         The cube's label of each of AnySat's ten bands that was found.
     unused
@@ -58,10 +58,10 @@ class Check:
     crs, crs_name
         Code or definition of the coordinate reference system, and its name.
     gsd
-        Metres, as AnySat is told: a multiple of 10.
+        Pixel size that AnySat is told, in metres: a multiple of 10.
     ground_gsd
-        Metres from pixel to pixel on the ground in the cube's middle, the root of height times
-        width.
+        Metres on the ground from pixel to pixel in the middle of the cube: the square root of
+        height times width.
     bounds
         West, south, east and north edge, in the CRS.
     centre
@@ -207,8 +207,8 @@ def _bands_text(check: Check) -> str:
         str(label) if same else f"{band} = {label}" for band, label in check.bands.items()
     ]  # by number, or by number and name
     count = len(DEFAULT.bands)
-    found = f"all {count}" if len(names) == count else f"{len(names)} of {count}"
-    text = f"{found}: {', '.join(names)}" if names else found
+    share = f"all {count}" if len(names) == count else f"{len(names)} of {count}"
+    text = f"{share}: {', '.join(names)}" if names else share
     if check.unused:
         more = ", ..." if len(check.unused) > _MOST_UNUSED else ""
         text += f"; not used: {', '.join(map(str, check.unused[:_MOST_UNUSED]))}{more}"
@@ -222,34 +222,21 @@ def _numbered(label: Hashable) -> bool:
 
 def _gsd_text(check: Check) -> str:
     ground = "" if check.ground_gsd is None else f", {check.ground_gsd:.4g} m on the ground"
-    runs = [
-        text
-        for turned, text in (
-            (check.northward, "rows run from south to north"),
-            (check.westward, "columns run from east to west"),
-        )
-        if turned
-    ]
-    return "; ".join([f"{check.gsd} m as AnySat is told{ground}", *runs])
+    told = [f"{check.gsd} m as AnySat is told{ground}"]
+    told += ["rows run from south to north"] * check.northward
+    told += ["columns run from east to west"] * check.westward
+    return "; ".join(told)
 
 
 def _place_rows(
     bounds: tuple[float, float, float, float], centre: tuple[float, float] | None
 ) -> Iterator[tuple[str, str]]:
-    west, south, east, north = bounds
-    yield (
-        "extent",
-        f"x {_coordinate(west)} to {_coordinate(east)}, y {_coordinate(south)} to "
-        f"{_coordinate(north)}",
-    )
+    west, south, east, north = (f"{round(edge, 3):.12g}" for edge in bounds)
+    yield "extent", f"x {west} to {east}, y {south} to {north}"
     if centre is not None:
         lon, lat = centre
         sides = "N" if lat >= 0 else "S", "E" if lon >= 0 else "W"
         yield "middle", f"{abs(lat):.4f}° {sides[0]}, {abs(lon):.4f}° {sides[1]}"
-
-
-def _coordinate(number: float) -> str:
-    return f"{round(number, 3):.12g}"
 
 
 def _dates_text(dates: Sequence[str]) -> str:
@@ -284,10 +271,8 @@ def _summary_rows(summary: ValueSummary, dates: int) -> Iterator[tuple[str, str]
     yield "sample", f"{where}, {len(summary.dates)} of {count_text(dates, 'date')}, {read}"
     yield "", "".join(f"{band:>7}" for band in summary.quantiles)
     for place, name in enumerate(("2 % are below", "50 % are below", "98 % are below")):
-        yield (
-            name,
-            "".join(f"{_number(numbers[place]):>7}" for numbers in summary.quantiles.values()),
-        )
+        column = (numbers[place] for numbers in summary.quantiles.values())
+        yield name, "".join(f"{_number(number):>7}" for number in column)
     if summary.scale:
         how = {"DN": "DN (reflectance x 10000)", "reflectance": "reflectance (0..1)"}
         yield "scale, by the values", how[summary.scale]

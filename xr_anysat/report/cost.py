@@ -1,10 +1,10 @@
 """Multiply-adds that an embedding needs: whole numbers, from shapes alone.
 
-Counted are the matrix products of the three stages, those of attention included, each in the form
-that needs the fewest: the date attention's learned query is folded into its key projection, the
-last block of an encoder computes only what is asked of it, and a missing pixel-date, patch or
-tile costs nothing. Norms, activations and softmax are not counted: a few operations per value
-beside hundreds.
+The matrix products of the three stages are counted, attention included, each in its cheapest form:
+the date attention's learned query is folded into its key projection, the last block of an encoder
+computes only the tokens that are needed, and a missing pixel-date, patch or tile costs nothing.
+Norms, activations and softmax are not counted: they take a few operations per value, the products
+hundreds.
 """
 
 from collections.abc import Iterable
@@ -52,12 +52,12 @@ def temporal_products(
         With any valid date.
     """
     inputs = (bands, *config.band_mlp_widths)
-    found = [
+    products = [
         Product(rows=pixel_dates, inner=inner, columns=columns)
         for inner, columns in zip(inputs, config.band_mlp_widths, strict=False)
     ]
     return [
-        *found,
+        *products,
         Product(rows=pixel_dates, inner=config.width, columns=DATE_HEADS),
         Product(rows=pixel_dates, inner=1, columns=config.width),  # the weighted sum over dates
         Product(rows=pixels, inner=config.width, columns=config.width),
@@ -83,15 +83,15 @@ def spatial_products(
     """
     tokens = 1 + sub_patches
     full = config.depth if last_block else config.depth - 1
-    found = [
+    products = [
         *_linear(config, patches * tokens, patches * tokens, full),
         *_attention(config, patches, tokens, tokens, full),
         Product(count=full, rows=patches * tokens, inner=HEAD_WIDTH, columns=RPE_BUCKETS),
     ]
     if not last_block:  # its bias is the same for all keys of the patch token, and does nothing
-        found += _linear(config, patches, patches * tokens, 1)
-        found += _attention(config, patches, 1, tokens, 1)
-    return found
+        products += _linear(config, patches, patches * tokens, 1)
+        products += _attention(config, patches, 1, tokens, 1)
+    return products
 
 
 def tile_products(
@@ -108,25 +108,25 @@ def tile_products(
     patches
         Of each.
     all_patches
-        Whether the last block is asked for all patches, or for the tile's own embedding alone.
+        Whether the last block computes all patches, or the tile's own embedding alone.
     """
     tokens = 1 + patches
-    asked = tokens if all_patches else 1
-    found = _linear(config, tiles * tokens, tiles * tokens, config.depth)
+    queries = tokens if all_patches else 1
+    products = _linear(config, tiles * tokens, tiles * tokens, config.depth)
     if config.flash_layout:  # every token's heads attend to one another
         heads = config.heads
-        found += [
+        products += [
             Product(
                 count=config.depth, batch=tiles * tokens, rows=heads, inner=inner, columns=columns
             )
             for inner, columns in ((HEAD_WIDTH, heads), (heads, HEAD_WIDTH))
         ]
     else:
-        found += _attention(config, tiles, tokens, tokens, config.depth)
+        products += _attention(config, tiles, tokens, tokens, config.depth)
     # The last block's queries are positions: no product with the input makes them.
-    found += _linear(config, tiles * asked, tiles * tokens, 1, query=False)
-    found += _attention(config, tiles, asked, tokens, 1)
-    return found
+    products += _linear(config, tiles * queries, tiles * tokens, 1, query=False)
+    products += _attention(config, tiles, queries, tokens, 1)
+    return products
 
 
 def _linear(

@@ -1,9 +1,9 @@
-"""Arithmetic, memory and time of an embedding that was prepared: what `plan` tells."""
+"""Arithmetic, memory and time of a job, as `plan` reports them."""
 
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from time import perf_counter
 from typing import Any
 
@@ -73,28 +73,20 @@ def _pixels(job: EmbedJob, axis: int, index: int) -> npt.NDArray[np.int64]:
     return np.minimum(pixels.patch, pixels.shape[axis] - starts)
 
 
-def find_products(job: EmbedJob) -> dict[str, list[cost.Product]]:
-    """List the products of an embedding in which nothing is missing."""
-    config, mode = job.model.config, job.output.map_mode
-    amounts = find_amounts(job)
-    pixel_dates = amounts.pixels * len(job.reference.moments)
+def find_products(job: EmbedJob, amounts: Amounts) -> dict[str, list[cost.Product]]:
+    """List the products of each stage for some amounts in which nothing is missing."""
+    config, mode, pixels = job.model.config, job.output.map_mode, amounts.pixels
+    bands, sub_patches = job.cube.values.shape[1], job.reference.pixels.patch**2
+    grid, all_patches = mode == "grid", mode != "tile"
+    by_shape = (
+        cost.tile_products(config, tiles, height * width, all_patches=all_patches)
+        for (height, width), tiles in amounts.tiles.items()
+    )
+    pixel_dates = pixels * len(job.reference.moments)
     return {
-        "temporal": cost.temporal_products(
-            config, job.cube.values.shape[1], pixel_dates, amounts.pixels
-        ),
-        "spatial": cost.spatial_products(
-            config,
-            amounts.patches,
-            job.reference.pixels.patch**2,
-            last_block=mode == "grid",
-        ),
-        "tile": [
-            each
-            for (height, width), tiles in amounts.tiles.items()
-            for each in cost.tile_products(
-                config, tiles, height * width, all_patches=mode != "tile"
-            )
-        ],
+        "temporal": cost.temporal_products(config, bands, pixel_dates, pixels),
+        "spatial": cost.spatial_products(config, amounts.patches, sub_patches, last_block=grid),
+        "tile": list(chain.from_iterable(by_shape)),
     }
 
 
@@ -147,23 +139,15 @@ def estimate_seconds(job: EmbedJob, work: dict[str, int]) -> float:
     tokens = torch.zeros((tiles, *side, config.width), device=device)
     network = engine.network
     grid, tile = job.output.map_mode == "grid", job.output.map_mode == "tile"
-    gsd = each.pixels.size
+    square, gsd = (patch, patch), each.pixels.size
     runs = {
-        "temporal": (
-            cost.temporal_products(config, bands, pixels * dates, pixels),
-            lambda: network.encode_pixels(values, valid, days),
-        ),
-        "spatial": (
-            cost.spatial_products(config, patches, patch**2, last_block=grid),
-            lambda: network.encode_patches(vectors, (patch, patch), gsd, sub_patches=grid)[0],
-        ),
-        "tile": (
-            cost.tile_products(config, tiles, math.prod(side), all_patches=not tile),
-            lambda: network.encode_tiles(tokens, layout.patch_size, patches=not tile),
-        ),
+        "temporal": lambda: network.encode_pixels(values, valid, days),
+        "spatial": lambda: network.encode_patches(vectors, square, gsd, sub_patches=grid)[0],
+        "tile": lambda: network.encode_tiles(tokens, layout.patch_size, patches=not tile),
     }
+    products = find_products(job, Amounts(pixels=pixels, patches=patches, tiles={side: tiles}))
     seconds = 0.0
-    for stage, (products, run) in runs.items():
+    for stage, run in runs.items():
 
         def batch(_: int, run: Any = run) -> None:
             engine.fetch(run()[:1])  # waits for the device
@@ -172,5 +156,5 @@ def estimate_seconds(job: EmbedJob, work: dict[str, int]) -> float:
         batches = 2 * engine.lanes
         start = perf_counter()
         list(engine.map(batch, range(batches)))
-        seconds += work[stage] * (perf_counter() - start) / (batches * cost.total(products))
+        seconds += work[stage] * (perf_counter() - start) / (batches * cost.total(products[stage]))
     return seconds

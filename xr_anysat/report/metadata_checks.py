@@ -63,11 +63,8 @@ def date_doubts(
         return  # a fault
     repeated = repeated_days(moments, longitude)
     if repeated:
-        yield Finding(
-            "dates.repeated",
-            Call('odc.stac.load(..., groupby="solar_day")'),
-            days=_some_days(repeated),
-        )
+        group = Call('odc.stac.load(..., groupby="solar_day")')
+        yield Finding("dates.repeated", group, days=_some_days(repeated))
     now = np.datetime64("now") if now is None else now
     early = moments < FIRST_IMAGE
     late = moments > now + np.timedelta64(1, "D")
@@ -76,24 +73,15 @@ def date_doubts(
         (late, "in the future"),
     ):
         if implausible.any():
-            yield Finding(
-                "dates.implausible",
-                SetOption("dates", ["2021-04-03", ...]),
-                count=int(implausible.sum()),
-                dates=len(moments),
-                when=when,
-                example=moments[implausible][0].astype("M8[D]"),
-            )
+            give = SetOption("dates", ["2021-04-03", ...])
+            count, example = int(implausible.sum()), moments[implausible][0].astype("M8[D]")
+            data = {"count": count, "dates": len(moments), "when": when, "example": example}
+            yield Finding("dates.implausible", give, **data)
     firsts = (moments == moments.astype("M8[M]")).all()
     if firsts and len(moments) > 2:
-        yield Finding(
-            "dates.month-starts",
-            SetOption(
-                "dates",
-                python='dates=cube.indexes["time"] + pd.Timedelta(days=14)',
-                command="{}, once for each image",
-            ),
-        )
+        code = 'dates=cube.indexes["time"] + pd.Timedelta(days=14)'
+        give = SetOption("dates", python=code, command="{}, once for each image")
+        yield Finding("dates.month-starts", give)
     ordered = np.sort(moments)
     gaps = np.diff(ordered)
     if len(gaps) > 2 and gaps.max() > LONG_GAP and gaps.max() > 5 * np.median(gaps):
@@ -129,33 +117,25 @@ def value_doubts(
     """
     whole = array.dtype.kind in "iu"
     if whole and not nodata and not masked:
-        stacked = len(sources) > 1
-        yield Finding(
-            "missing.undeclared",
-            _declare(0, "cube.where(cube != 0)" if stacked else "cube.rio.write_nodata(0)"),
-            dtype=array.dtype,
-        )
+        code = "cube.where(cube != 0)" if len(sources) > 1 else "cube.rio.write_nodata(0)"
+        declare = SetOption("nodata", 0, python=code)
+        yield Finding("missing.undeclared", declare, dtype=array.dtype)
     limits = np.iinfo(array.dtype) if whole else None
     beyond = [f"{n:g}" for n in nodata if limits and not limits.min <= n <= limits.max]
     if beyond and len(beyond) == len(nodata):
-        yield Finding(
-            "missing.out-of-range",
-            _declare(0, "cube.rio.write_nodata(0)"),
-            values=", ".join(beyond),
-            dtype=array.dtype,
+        declare, values = (
+            SetOption("nodata", 0, python="cube.rio.write_nodata(0)"),
+            ", ".join(beyond),
         )
+        yield Finding("missing.out-of-range", declare, values=values, dtype=array.dtype)
     if array.dtype == np.uint8:
         yield Finding("scale.picture")
     applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}
     scaled = [factor for factor, _ in applied if factor <= 10 / DN_PER_REFLECTANCE]
     if array.dtype.kind == "f" and scaled and normalize in ("treesatai", "reflectance"):
-        yield Finding(
-            "scale.rescaled",
-            Call("mask_and_scale=False"),
-            Call(f"cube * {DN_PER_REFLECTANCE}"),
-            factor=scaled[0],
-            option=SetOption("normalize", normalize),
-        )
+        repairs = Call("mask_and_scale=False"), Call(f"cube * {DN_PER_REFLECTANCE}")
+        option = SetOption("normalize", normalize)
+        yield Finding("scale.rescaled", *repairs, factor=scaled[0], option=option)
 
 
 def offset_doubts(
@@ -184,19 +164,15 @@ def offset_doubts(
     """
     if not len(moments) or np.isnat(moments).any() or "added_offset" in array.coords:
         return  # a fault; or load_s2 has removed it
-    own = normalize in ("zscore", "tile_zscore")
+    own, option = normalize in ("zscore", "tile_zscore"), SetOption("normalize", normalize)
     seen = np.full(len(moments), np.nan) if darkest is None else np.asarray(darkest)
     floor = OFFSET_DN / (DN_PER_REFLECTANCE if scale == "reflectance" else 1)
     high = seen > 0.95 * floor
     scalings = [_scaling(source.attrs) for source in sources]
     stated = [offset / factor for factor, offset in scalings if offset and factor]
     if stated and not own:
-        yield Finding(
-            "offset.stated",
-            Call(f"cube + ({stated[0]:g})"),
-            offset=stated[0],
-            option=SetOption("normalize", normalize),
-        )
+        add = Call(f"cube + ({stated[0]:g})")
+        yield Finding("offset.stated", add, offset=stated[0], option=option)
         return
     raised = _raised_by_baseline(array, len(moments))
     known = raised is not None
@@ -210,12 +186,8 @@ def offset_doubts(
         return
     looked = ~np.isnan(seen)
     if not own and not known and looked.any() and high[looked].all():
-        yield Finding(
-            "offset.high-values",
-            Call("xr_anysat.load_s2"),
-            Call('cube.astype("float32") - 1000'),
-            option=SetOption("normalize", normalize),
-        )
+        repairs = Call("xr_anysat.load_s2"), Call('cube.astype("float32") - 1000')
+        yield Finding("offset.high-values", *repairs, option=option)
 
 
 def _raised(raised: Any, *, known: bool, seen: bool) -> Finding:
@@ -233,11 +205,6 @@ def _raised(raised: Any, *, known: bool, seen: bool) -> Finding:
     return Finding("offset.unknown", load, look, day=OFFSET_BEGAN, **data)
 
 
-def _declare(number: float, python: str) -> SetOption:
-    """Declare a value as missing."""
-    return SetOption("nodata", number, python=python)
-
-
 def _raised_by_baseline(array: xr.DataArray, count: int) -> npt.NDArray[np.bool_] | None:
     """Which dates have 1000 DN too many by what the catalogue says; None where it says nothing."""
     name = next((n for n in _BASELINES if _by_date(array, n, count) is not None), None)
@@ -246,10 +213,10 @@ def _raised_by_baseline(array: xr.DataArray, count: int) -> npt.NDArray[np.bool_
     if name is None:
         return np.zeros(count, dtype=bool) if applied and done.all() else None
     texts = [str(value) for value in _by_date(array, name, count) or ()]
-    found = [[float(number) for number in _BASELINE.findall(text)] for text in texts]
-    if not all(found):
+    baselines = [[float(number) for number in _BASELINE.findall(text)] for text in texts]
+    if not all(baselines):
         return None
-    return np.array([max(numbers) >= OFFSET_BASELINE for numbers in found]) & ~done
+    return np.array([max(numbers) >= OFFSET_BASELINE for numbers in baselines]) & ~done
 
 
 def _by_date(array: xr.DataArray, name: Hashable, count: int) -> list[Any] | None:

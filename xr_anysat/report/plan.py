@@ -58,9 +58,9 @@ class Plan:
     dims
         Sizes of the result by dimension; with `quantize` or `reduce`, of what is stored.
     dtype
-        Of the same.
+        Of what is given or stored.
     nbytes
-        Of the same in memory, or in files before these are compressed.
+        Its bytes in memory, or in files before compression.
     dates
         Images that are embedded of each pixel.
     patches, tiles
@@ -75,7 +75,7 @@ class Plan:
     chunks_in
         Sizes of the cube's chunks along y and x, as it came.
     chunks
-        The same as they are worked on, which are whole patches.
+        The same of the chunks at work, which hold whole patches.
     chunks_out
         Sizes of the chunks of the result, by its dimensions; with `quantize` or `reduce`, of the
         files that are written.
@@ -83,7 +83,7 @@ class Plan:
         By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
         The formula is that of `xr_anysat.report.cost`.
     threads
-        Of the worker, for which the memory is said.
+        Of the worker whose memory is estimated.
     memory
         Peak resident bytes of the worker while the result is written chunk by chunk; packing it
         takes no more, because blocks are computed in full first.
@@ -222,13 +222,14 @@ def plan_of(
     packing: Packing | None = None,
     calibrate: bool = False,
 ) -> Plan:
-    """Say what an embedding will take that has been prepared."""
+    """Say what a job will take."""
     count = _threads() if threads is None else check_whole("threads", threads)
     dims, chunks_out = _result(job) if packing is None else _stored(job, packing)
     dtype = job.output.dtype if packing is None else packing.stored_dtype
     sampled = packing is not None and packing.sampled
     amounts = find_amounts(job)
-    work = {stage: cost.total(found) for stage, found in find_products(job).items()}
+    products = find_products(job, amounts)
+    work = {stage: cost.total(products[stage]) for stage in products}
     made = Plan(
         mode=job.output.mode,
         dims=dims,
@@ -274,15 +275,10 @@ def _stored(job: EmbedJob, packing: Packing) -> tuple[dict[str, int], tuple[tupl
 
 def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
     if made.reads > 1:
-        yield Finding(
-            "cost.statistics",
-            SetOption(
-                "normalize",
-                python="normalize=cube.anysat.band_stats().compute()",
-                command="{} stats.nc, a file that "
-                'cube.anysat.band_stats().to_netcdf("stats.nc") writes in Python',
-            ),
-        )
+        write = 'cube.anysat.band_stats().to_netcdf("stats.nc")'
+        command = f"{{}} stats.nc, a file that {write} writes in Python"
+        code = "normalize=cube.anysat.band_stats().compute()"
+        yield Finding("cost.statistics", SetOption("normalize", python=code, command=command))
     blocks = math.prod(len(sizes) for sizes in job.cube.values.chunks)
     if job.lazy and _misaligned(made):
         unit = job.reference.pixels.patch
@@ -291,29 +287,20 @@ def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
         yield Finding("cost.blocks", blocks=blocks)
     tile_share = made.multiply_adds["tile"] / max(1, sum(made.multiply_adds.values()))
     if tile_share > 0.5 and job.layout.rows.axis.overlapping:
-        yield Finding(
-            "cost.tiles",
-            share=tile_share,
-            overlap=SetOption("overlap"),
-            tile_size=SetOption("tile_size"),
-        )
+        overlap, tile_size = map(SetOption, ("overlap", "tile_size"))
+        yield Finding("cost.tiles", share=tile_share, overlap=overlap, tile_size=tile_size)
     if made.sampled > _MUCH_SAMPLED * made.patches:
-        yield Finding(
-            "cost.packing-sample",
-            Call("quantize=xr_anysat.open_quantization(store)"),
-            Call("reduce=xr_anysat.open_reduction(store)"),
-            share=made.sampled / made.patches,
-            quantize=SetOption("quantize"),
-            reduce=SetOption("reduce"),
+        options = {name: SetOption(name) for name in ("quantize", "reduce")}
+        known = (
+            "quantize=xr_anysat.open_quantization(store)",
+            "reduce=xr_anysat.open_reduction(store)",
         )
+        share = made.sampled / made.patches
+        yield Finding("cost.packing-sample", *map(Call, known), share=share, **options)
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
-        yield Finding(
-            "cost.result-size",
-            SetOption("dtype", "float16"),
-            SetOption("quantize", "int8", python='to_zarr(quantize="int8")'),
-            SetOption("mode", "patch"),
-            size=bytes_text(made.nbytes),
-        )
+        quantize = SetOption("quantize", "int8", python='to_zarr(quantize="int8")')
+        smaller = SetOption("dtype", "float16"), quantize, SetOption("mode", "patch")
+        yield Finding("cost.result-size", *smaller, size=bytes_text(made.nbytes))
     available = _physical_memory()
     if available is not None and made.memory > 0.8 * available:
         yield Finding("cost.memory", available=bytes_text(available))

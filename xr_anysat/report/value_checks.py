@@ -29,10 +29,10 @@ STRETCH = (2, 98)
 """Percentiles that become black and full colour."""
 
 NOTABLE = 0.001
-"""Share of the pixel-dates from which on something strange is no accident."""
+"""Share of the pixel-dates beyond which something strange is not taken for an accident."""
 
 ENOUGH = 64
-"""Valid pixel-dates from which on bands that have one value, or the same, are no accident."""
+"""Fewest valid pixel-dates by which bands are called constant or identical."""
 
 _COMPARED = 4096
 """Pixels by which bands are compared."""
@@ -186,12 +186,8 @@ def _dull_bands(
     varied = [n for n, band in enumerate(names) if band not in flat and known.any()]
     for one, other in combinations(varied, 2):
         if np.array_equal(few[one][known], few[other][known]):
-            yield Finding(
-                "bands.identical",
-                SetOption("bands", {names[other]: ...}),
-                one=names[one],
-                other=names[other],
-            )
+            name = SetOption("bands", {names[other]: ...})
+            yield Finding("bands.identical", name, one=names[one], other=names[other])
 
 
 def _fill_values(values: Array, same: Array) -> Iterator[Finding]:
@@ -199,12 +195,9 @@ def _fill_values(values: Array, same: Array) -> Iterator[Finding]:
     numbers, counts = np.unique(values[:, 0][same], return_counts=True)
     for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
         if count > NOTABLE * same.size:
-            yield Finding(
-                "missing.fill-value",
-                SetOption("nodata", number, python=f"cube.where(cube != {number:g})"),
-                share=count / same.size,
-                number=number,
-            )
+            declare = SetOption("nodata", number, python=f"cube.where(cube != {number:g})")
+            share = count / same.size
+            yield Finding("missing.fill-value", declare, share=share, number=number)
 
 
 def _cut_off(values: Array, valid: Array, quantiles: Array) -> Iterator[Finding]:

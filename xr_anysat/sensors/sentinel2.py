@@ -1,8 +1,5 @@
 """Sentinel-2 as AnySat knows it."""
 
-from collections.abc import Hashable, Iterable
-
-from . import record
 from .record import Band, PixelRule, Sensor, SeriesProjector, Statistics
 
 __all__ = ["SENTINEL2"]
@@ -49,21 +46,3 @@ SENTINEL2 = Sensor(
     true_colour=("B4", "B3", "B2"),
     first_image="2015-06-23",  # launch of Sentinel-2A (ESA)
 )  # fmt: skip
-
-# What follows serves modules that do not yet take a sensor's record.
-
-BANDS = SENTINEL2.band_names
-ALIASES = {band.name: band.aliases for band in SENTINEL2.bands}
-DN_PER_REFLECTANCE = SENTINEL2.dn_per_reflectance or 0
-TREESATAI_MEAN = SENTINEL2.statistics["treesatai"].mean
-TREESATAI_STD = SENTINEL2.statistics["treesatai"].std
-
-
-def band_of(label: Hashable) -> str | None:
-    """Name the band that a label means, or None."""
-    return record.band_of(SENTINEL2, label)
-
-
-def match_bands(labels: Iterable[Hashable]) -> dict[str, list[Hashable]]:
-    """List the labels that mean each band, in the order given."""
-    return record.match_bands(SENTINEL2, labels)
