@@ -79,13 +79,8 @@ def as_items(items: Any, kind: type[Any], loader: str) -> list[Any]:
         listed = [items]
     others = {type(one).__name__ for one in listed if not isinstance(one, kind)}
     if others:
-        raise OptionError(
-            "items.type",
-            Call(f"{loader}(search.item_collection())"),
-            option=SetOption("items"),
-            others=sorted(others),
-            loader=loader,
-        )
+        example = Call(f"{loader}(search.item_collection())")
+        raise OptionError("items.type", example, others=sorted(others), loader=loader)
     return listed
 
 

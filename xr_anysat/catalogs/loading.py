@@ -77,22 +77,10 @@ def find_geobox(
     footprints = (one.safe_geometry(geobox.crs) for one in parsed)
     if not any(one is not None and one.intersects(geobox.extent) for one in footprints):
         bounds = ", ".join(f"{number:g}" for number in geobox.extent.boundingbox.bbox)
-        raise CubeError(
-            "area.outside",
-            bounds=bounds,
-            crs=geobox.crs,
-            bbox=SetOption("bbox"),
-            x=SetOption("x"),
-            y=SetOption("y"),
-            crs_option=SetOption("crs"),
-        )
+        raise CubeError("area.outside", bounds=bounds, crs=geobox.crs)
     if not geobox.crs.projected:
-        raise OptionError(
-            "area.degrees",
-            SetOption("crs", "utm"),
-            crs=SetOption("crs", str(geobox.crs)),
-            option=SetOption("crs"),
-        )
+        crs = SetOption("crs", str(geobox.crs))
+        raise OptionError("area.degrees", SetOption("crs", "utm"), crs=crs)
     return geobox
 
 

@@ -62,23 +62,14 @@ def find_frames(
         ) from None
     if not frames.groups:
         raise OptionError("period.no-dates", period=period, first=moments.min(), last=moments.max())
-    if not frames.empty:
-        return frames.groups, frames.dates, []
-    days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
-    return (
-        frames.groups,
-        frames.dates,
-        [
-            Finding(
-                "frames.empty",
-                empty=frames.empty,
-                count=count,
-                frames=SetOption("frames"),
-                names=", ".join(f"{first} to {last}" for first, last in days),
-                end=", ..." if frames.empty > len(frames.named) else ".",
-            )
-        ],
-    )
+    findings = []
+    if frames.empty:
+        days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
+        names = ", ".join(f"{first} to {last}" for first, last in days)
+        end = ", ..." if frames.empty > len(frames.named) else "."
+        empty = frames.empty
+        findings.append(Finding("frames.empty", empty=empty, count=count, names=names, end=end))
+    return frames.groups, frames.dates, findings
 
 
 def without_unused(

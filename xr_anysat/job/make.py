@@ -88,17 +88,11 @@ def make_job(cube: Cube, options: Options) -> EmbedJob:
 def _find_geometries(options: Options, geobox: Any) -> Geometries | None:
     if options.geometry is None:
         if options.geometry_crs is not None:
-            raise OptionError(
-                "geometry.absent", SetOption("geometry"), option=SetOption("geometry_crs")
-            )
+            raise OptionError("geometry.absent", SetOption("geometry"))
         return None
     if options.mode != "pooled":
-        raise OptionError(
-            "geometry.mode",
-            SetOption("mode", "pooled"),
-            option=SetOption("geometry"),
-            mode=SetOption("mode", options.mode),
-        )
+        mode = SetOption("mode", options.mode)
+        raise OptionError("geometry.mode", SetOption("mode", "pooled"), mode=mode)
     return as_geometries(options.geometry, geobox, options.geometry_crs, options.outside)
 
 

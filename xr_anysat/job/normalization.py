@@ -128,7 +128,6 @@ def _check_stats(stats: xr.Dataset, bands: tuple[str, ...]) -> tuple[xr.DataArra
         raise OptionError(
             "normalize.dataset",
             _STATS,
-            option=SetOption("normalize"),
             bands=list(bands),
             variables=sorted(map(str, stats.data_vars)),
             labels=labels,

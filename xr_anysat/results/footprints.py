@@ -81,7 +81,7 @@ def tiles(
         known = resized(known, check_whole("image_size", image_size))
     spec = known.spec
     layout, pixels = lay_patches(options, spec.geobox, spec.gsd)
-    warn(*many_patches(layout, pixels, options))
+    warn(many_patches(layout, pixels, options))
     rows, columns = (
         _extents(chunked.axis, pixels.patch, size, flip)
         for chunked, size, flip in zip(

@@ -82,10 +82,7 @@ def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
         )
     if block.dtype == np.float16 and np.isinf(block).any():
         raise StoreError(
-            "region.float16",
-            region=grid.describe(region),
-            dtype=SetOption("dtype", "float16"),
-            reduce=SetOption("reduce"),
+            "region.float16", region=grid.describe(region), dtype=SetOption("dtype", "float16")
         )
     counts: Counts = {}
     if writer.quantization is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError, StoreError, warn
-from xr_anysat.findings import Advice, Call, Finding, SetOption
+from xr_anysat.findings import Advice, Call, SetOption
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.fingerprint import digest
@@ -20,7 +20,8 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 
-from .manifest import Manifest
+from .manifest import PACKING, Manifest
+from .numbers import Numbers
 from .quantize import Quantization, as_quantization, fit_quantization
 from .reduction import (
     COMPONENT_DIM,
@@ -98,17 +99,12 @@ class Packing:
 
     def describe(self) -> dict[str, Any]:
         """Options of a job, in JSON."""
-        reduce, quantize = self.reduce, self.quantize
         options: dict[str, Any] = {"reduce": None, "quantize": None}
-        if reduce is not None:
-            numbers = (
-                "sample" if isinstance(reduce, int) else digest([reduce.components, reduce.mean])
-            )
+        if self.reduce is not None:
+            numbers = _digest(self.reduce, "components", "mean")
             options["reduce"] = {"components": sum(self.sizes), "numbers": numbers}
-        if quantize is not None:
-            numbers = (
-                "sample" if quantize == "sample" else digest([quantize.scale, quantize.offset])
-            )
+        if self.quantize is not None:
+            numbers = _digest(self.quantize, "scale", "offset")
             options["quantize"] = {"dtype": "int8", "numbers": numbers}
         return options
 
@@ -121,6 +117,12 @@ class Packing:
         if self.reduce is None:
             return job
         return job.computing("float32")
+
+
+def _digest(numbers: Any, *names: str) -> str:
+    """Digest of arrays that are given; "sample" for those that are fitted."""
+    given = isinstance(numbers, Numbers)
+    return digest([getattr(numbers, name) for name in names]) if given else "sample"
 
 
 def require_map(mode: str) -> None:
@@ -162,9 +164,7 @@ def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
     if quantize is None:
         return packing
     if dtype != "float32":
-        raise OptionError(
-            "quantize.dtype", quantize=SetOption("quantize"), dtype=SetOption("dtype", dtype)
-        )
+        raise OptionError("quantize.dtype", dtype=SetOption("dtype", dtype))
     if isinstance(quantize, xr.Dataset):
         _compare("quantize", quantize, job)
         return replace(packing, quantize=as_quantization(quantize, sum(packing.sizes)))
@@ -180,7 +180,7 @@ def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None
     differing = [key for key in ours if given.attrs.get(key, ours[key]) != ours[key]]
     if differing:
         theirs, this = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
-        warn(Finding("packing.other-embedding", option=SetOption(name), theirs=theirs, this=this))
+        warn("packing.other-embedding", option=SetOption(name), theirs=theirs, this=this)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,24 +259,15 @@ def find_numbers(
         quantization: Any = packing.quantize
         attrs = {}
     else:
-        kept = manifest.packing()
+        kept = manifest.read(PACKING)
         if kept is None:
-            kept = manifest.keep_packing(_fitted(packing, draw_sample(job, policy)))
+            kept = manifest.keep(PACKING, _fitted(packing, draw_sample(job, policy)))
         reduction = kept["reduction"] and Reduction.from_json(kept["reduction"])
         quantization = kept["quantization"] and Quantization.from_json(kept["quantization"])
         attrs = kept["attrs"]
-        if kept["left_out"]:
-            warn(
-                Finding(
-                    "sample.left-out",
-                    SetOption("overwrite", True),
-                    Advice("give the numbers of another map"),
-                    left_out=len(kept["left_out"]),
-                    windows=kept["windows"],
-                    quantize=SetOption("quantize"),
-                    reduce=SetOption("reduce"),
-                )
-            )
+        if left_out := len(kept["left_out"]):
+            repair = SetOption("overwrite", True), Advice("give the numbers of another map")
+            warn("sample.left-out", *repair, left_out=left_out, windows=kept["windows"])
     described: dict[str, Any] = {}
     if reduction is not None:
         given = isinstance(packing.reduce, Reduction)

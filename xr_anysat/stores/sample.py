@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,12 +16,11 @@ from dask.typing import Key
 from xr_anysat.errors import StoreError
 from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.graph.lazy import embed_array
-from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.patches import PatchAxis
 
-from .failures import compute_blocks, error_of, reason
+from .failures import compute_blocks
 from .numbers import Array
 from .quantize import GIVEN_QUANTIZATION
 from .reduction import GIVEN_REDUCTION
@@ -37,8 +37,17 @@ FEW_WINDOWS, MAP_SHARE = 4, 0.25
 VECTORS = 16_384
 """Vectors that are drawn from all windows: more than ten for each of 1536 features."""
 
-OPTIONS: Any = {name: SetOption(name) for name in ("quantize", "reduce")}
-"""Options that a sample is for, as messages name them."""
+GIVEN_NUMBERS = GIVEN_QUANTIZATION, GIVEN_REDUCTION
+"""The remedies of doing without a sample."""
+
+UNREADABLE = partial(
+    Finding,
+    "sample.failed",
+    Advice("Repair the cube's source"),
+    *GIVEN_NUMBERS,
+    SetOption("on_error", "skip"),
+)
+"""What is wrong where windows cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +105,10 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
         As `embed` would, also where windows may be skipped.
     """
     windows = find_windows(job)
-    drawn, failed = compute_blocks(
-        _blocks(job, windows), policy, "sample", "window",
-        lambda failed, number: _error(failed, number, len(windows)),
-    )  # fmt: skip
+    drawn, failed = compute_blocks(_blocks(job, windows), policy, "sample", "window", UNREADABLE)
     vectors = np.concatenate([drawn[n] for n in sorted(drawn)])
     if not len(vectors):
-        raise StoreError(
-            "sample.empty", GIVEN_QUANTIZATION, GIVEN_REDUCTION, windows=len(windows), **OPTIONS
-        )
+        raise StoreError("sample.empty", *GIVEN_NUMBERS, windows=len(windows))
     return Sample(vectors=vectors, windows=len(windows), left_out=tuple(failed))
 
 
@@ -226,21 +230,3 @@ def _gather(picked: list[list[Array]]) -> Array:
     """Put the cells of a window together, their features side by side; leave out missing cells."""
     vectors = np.concatenate([np.concatenate(parts, axis=1) for parts in picked])
     return vectors[np.isfinite(vectors).all(axis=1)]
-
-
-def _error(failed: Failed, number: int, total: int) -> BaseException:
-    return error_of(
-        failed,
-        "the sample for quantize= and reduce=",
-        Finding(
-            "sample.failed",
-            Advice("Repair the cube's source"),
-            GIVEN_QUANTIZATION,
-            GIVEN_REDUCTION,
-            SetOption("on_error", "skip"),
-            failed=number,
-            total=total,
-            error=reason(failed),
-            **OPTIONS,
-        ),
-    )

@@ -79,15 +79,8 @@ def write_regions(
     _list_failed(listed, manifest, grid, done)
     clipped = _end(job, packing, manifest, grid) if len(done) == len(grid) else None
     if listed:
-        warn(
-            Finding(
-                "regions.failed",
-                failed=len(listed),
-                asked=len(asked),
-                store=location,
-                first=repr(listed[0]),
-            )
-        )
+        first = repr(listed[0])
+        warn("regions.failed", failed=len(listed), asked=len(asked), store=location, first=first)
     return StoreReport(
         store=str(location),
         regions=len(grid),
@@ -133,15 +126,8 @@ def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
     values, clipped = manifest.coded(grid)
     share = clipped / max(values, 1)
     if share > MUCH_CLIPPED:
-        warn(
-            Finding(
-                "quantize.clipped",
-                SetOption("quantize", "int8"),
-                share=share,
-                store=manifest.location,
-                quantize=SetOption("quantize"),
-            )
-        )
+        repair = SetOption("quantize", "int8")
+        warn("quantize.clipped", repair, share=share, store=manifest.location)
     return share
 
 

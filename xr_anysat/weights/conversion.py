@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from xr_anysat.atomic import atomic_replace
 from xr_anysat.errors import OptionError, WeightsError, warn
-from xr_anysat.findings import Advice, Finding, SetOption
+from xr_anysat.findings import Advice, SetOption
 from xr_anysat.model.config import SIZES, ModelConfig, model_config, tensor_shapes
 
 from .checkpoint import FLOATS, Checkpoint, FloatArray, read_checkpoint, unreadable
@@ -169,15 +169,8 @@ def read_converted(path: Path, digest: str, origin: str, config: ModelConfig) ->
             return read_checkpoint(target)
         except (OSError, SafetensorError) as error:
             reason = str(error)
-    warn(
-        Finding(
-            "weights.cache",
-            folder=target.parent,
-            reason=reason,
-            name=path.name,
-            variable=CACHE_VARIABLE,
-        )
-    )
+    folder = target.parent
+    warn("weights.cache", folder=folder, reason=reason, name=path.name, variable=CACHE_VARIABLE)
     return checkpoint
 
 

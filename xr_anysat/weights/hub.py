@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xr_anysat.errors import WeightsError, warn
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.model.config import model_config
 
 from .conversion import converted_path, file_digest
@@ -60,13 +60,8 @@ def own_file(size: str) -> SetOption:
 
 def no_weights(state: str) -> WeightsError:
     """Say which weights are not there, and the ways to get some."""
-    return WeightsError(
-        "weights.none",
-        _FETCH,
-        own_file(PUBLISHED.size),
-        SetOption("weights", "random"),
-        state=state,
-    )
+    ways = _FETCH, own_file(PUBLISHED.size), SetOption("weights", "random")
+    return WeightsError("weights.none", *ways, state=state)
 
 
 def _cached_download() -> Path | None:
@@ -99,13 +94,9 @@ def published_file() -> tuple[Path, str]:
     path = _cached_download() or _download()
     digest, expected = file_digest(path), _blob_digest(path)
     if expected not in (None, digest):
+        file = path.resolve()
         raise WeightsError(
-            "weights.download",
-            _FETCH,
-            path=path,
-            digest=digest,
-            expected=expected,
-            file=path.resolve(),
+            "weights.download", _FETCH, path=path, digest=digest, expected=expected, file=file
         )
     return path, digest
 
@@ -130,11 +121,5 @@ def _download() -> Path:
 def warn_of_mismatch(digest: str | None) -> None:
     """Warn where the published weights are not those that this version was made with."""
     if digest != PUBLISHED.sha256:
-        warn(
-            Finding(
-                "weights.digest",
-                repository=PUBLISHED.repo_id,
-                digest=digest,
-                expected=PUBLISHED.sha256,
-            )
-        )
+        repository, expected = PUBLISHED.repo_id, PUBLISHED.sha256
+        warn("weights.digest", repository=repository, digest=digest, expected=expected)
