@@ -316,13 +316,13 @@ def _threads() -> int:
     """Count the threads that this process may compute with."""
     import torch
 
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    asked = int(said) if said.isdigit() else 0
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    limit = int(variable) if variable.isdigit() else 0
     worker = _dask_worker()
     if worker is not None:  # its nanny says OMP_NUM_THREADS=1, meaning one for each of its threads
-        return max(worker, asked)
+        return max(worker, limit)
     if parent_process() is not None:  # one of many, as of dask's "processes" scheduler
-        return asked or 1
+        return limit or 1
     return torch.get_num_threads()
 
 

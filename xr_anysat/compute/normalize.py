@@ -100,13 +100,13 @@ def composite(values: Array, valid: Bools, groups: Sequence[Sequence[int]]) -> t
     seen = np.zeros((len(groups), *valid.shape[1:]), dtype=bool)
     for index, group in enumerate(groups):
         dates = list(group)
-        there = valid[dates]
-        count = there.sum(axis=0)  # (h, w)
+        known = valid[dates]
+        count = known.sum(axis=0)  # (h, w)
         seen[index] = count > 0
         for band in range(values.shape[1]):
             with np.errstate(over="ignore"):
                 ranked = values[dates, band].astype(np.float32)
-            np.copyto(ranked, np.inf, where=~there)
+            np.copyto(ranked, np.inf, where=~known)
             ranked.sort(axis=0)
             middle = [np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(dates) - 1)]
             low, high = (np.take_along_axis(ranked, m[None], axis=0)[0] for m in middle)
@@ -119,7 +119,7 @@ def normalize(
     valid: Bools,
     how: Normalization,
     stats: npt.NDArray[np.float64] | None = None,
-    tile: int | None = None,
+    tile_pixels: int | None = None,
 ) -> Floats:
     """Normalise a block.
 
@@ -133,8 +133,8 @@ def normalize(
         The normalisation.
     stats
         (2, C) mean and standard deviation, where `how` has none.
-    tile
-        Pixels of a tile, for "tile_zscore"; the block begins with a tile.
+    tile_pixels
+        Along a side of a tile, for "tile_zscore"; the block begins with a tile.
 
     Returns
     -------
@@ -142,8 +142,8 @@ def normalize(
         (T, C, h, w) float32, zero where not valid.
     """
     if how.kind == "tile_zscore":
-        assert tile is not None
-        return _by_tile(values, valid, tile)
+        assert tile_pixels is not None
+        return _by_tile(values, valid, tile_pixels)
     out = _without_missing(values, valid)
     match how.kind:
         case "none":

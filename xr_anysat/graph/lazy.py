@@ -10,11 +10,12 @@ c. *patches* or *pixels*: what the tiles of this chunk and of those before it sa
 What waits for neighbours is kept apart from what need not: sub-patch tokens from patch tokens, and
 the sums of a window by the chunk that they are about.
 
-Tasks hold keys and small frozen descriptions, shared between tasks; names follow from the input's
+Tasks are plain tuples, because dask's `Task` pickles to more than twice the size. They hold keys
+and small frozen descriptions, shared between tasks; names follow from the input's
 names and the descriptions, so that the same call gives the same keys.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, product
 from typing import Any
@@ -67,27 +68,22 @@ def embed_array(job: EmbedJob, part: MapPart | None = None) -> da.Array:
     selection = job.selection
     part = part or job.whole
     encoded = list(filter(selection.has_patches, part.encoded))
-    some = [] if selection.cells is None else [selection.cells]
     (each,) = job.inputs
     values, mask, stats = read_input(job, each, part)
     parents: list[Any] = [array for array in (values, mask, stats) if array is not None]
-    layout, spec = job.layout, encode_spec(job, each)
-    token = tokenize(
-        job.output.map_mode, layout, spec, part, *(array.name for array in parents), *some
-    )
+    spec, names = encode_spec(job, each), [array.name for array in parents]
+    token = tokenize(job.output.map_mode, job.layout, spec, part, selection.cells, names)
     top, left = part.rows.encoded[0], part.columns.encoded[0]
     encode = f"anysat-encode-{token}"
     tasks: Tasks = {}
     for i, j in encoded:
-        _put(
-            tasks,
-            (encode, i, j),
+        tasks[encode, i, j] = (
             encode_chunk,
             (values.name, 0, 0, i - top, j - left),
             None if mask is None else (mask.name, 0, i - top, j - left),
             None if stats is None else (stats.name, 0, 0),
             spec,
-            *([selection.patches_of((i, j))] if some else []),
+            selection.patches_of((i, j)),
         )
     graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
     tokens, graph = _add_field(graph, encode, "tokens", encoded, token)
@@ -134,19 +130,14 @@ def _tile_tasks(name: str, tokens: str, job: EmbedJob, part: MapPart) -> Tasks:
             patch_size=job.layout.patch_size,
             rows=row.tiles,
             columns=column.tiles,
-            tile=axis.tile,
+            tile_patches=axis.tile,
             blended=axis.overlapping,
             whole_tiles=job.output.cells == "tile",
             chosen=selection.tiles_of(chunk),
         )
-        _put(
-            tasks,
-            (name, *chunk),
-            _window_tiles,
-            [(tokens, *other) for other in compress(seen, needed)],
-            shared(_placement(overlaps, (row.patches, column.patches), needed)),
-            shared(spec),
-        )
+        blocks = [(tokens, *other) for other in compress(seen, needed)]
+        placement = _placement(overlaps, (row.patches, column.patches), needed)
+        tasks[name, *chunk] = (_window_tiles, blocks, shared(placement), shared(spec))
     return tasks
 
 
@@ -185,7 +176,7 @@ def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     tasks: Tasks = {}
     before: Key | None = None
     for i, j in chunks:
-        _put(tasks, (name, i, j), _turn, before)
+        tasks[name, i, j] = (_turn, before)
         before = (name, i, j)
     return tasks
 
@@ -201,8 +192,8 @@ def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
     tasks: Tasks = {}
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
         if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
-            key = (name, i, j, to_row, to_column)
-            _put(tasks, key, _part, (tiles, i, j), shared((row, column)))
+            area = shared((row, column))
+            tasks[name, i, j, to_row, to_column] = (_part, (tiles, i, j), area)
     return tasks
 
 
@@ -224,20 +215,14 @@ def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart
         ranges = (layout.rows.patch_range(i), layout.columns.patch_range(j))
         if not selection.has_results((i, j)):
             shape = (job.width, *(stop - start for start, stop in ranges))
-            _put(tasks, key, _nothing, shape, dtype)
+            tasks[key] = (_nothing, shape, dtype)
             continue
         seen = [(r.index, c.index) for r, c in product(row, column)]
         needed = list(map(selection.has_tiles, seen))
         whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
-        _put(
-            tasks,
-            key,
-            _patch_block,
-            [(parts, *chunk, i, j) for chunk in compress(seen, needed)],
-            shared(_placement(whole, ranges, needed)),
-            dtype,
-            (turns, i, j),
-        )
+        blocks = [(parts, *chunk, i, j) for chunk in compress(seen, needed)]
+        placement = shared(_placement(whole, ranges, needed))
+        tasks[key] = (_patch_block, blocks, placement, dtype, (turns, i, j))
     return tasks
 
 
@@ -255,8 +240,8 @@ def _pixel_tasks(
     for i, j in part.chunks:
         at = part.at(i, j)
         of_patches, of_pixels = (patches, 0, *at), (seen, i, j)
-        _put(tasks, (name, 0, *at), _pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
-        _put(tasks, (name, 1, *at), _field, (encode, i, j), "sub")
+        tasks[name, 0, *at] = (_pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
+        tasks[name, 1, *at] = (_field, (encode, i, j), "sub")
     return tasks
 
 
@@ -268,10 +253,10 @@ def _whole_tile_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Ta
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
         key = (name, 0, row, column)
         if job.selection.has_tiles((i, j)):
-            _put(tasks, key, _features_first, (tiles, i, j), dtype)
+            tasks[key] = (_features_first, (tiles, i, j), dtype)
         else:
             shape = (job.width, len(axes[0].tiles_of(i)), len(axes[1].tiles_of(j)))
-            _put(tasks, key, _nothing, shape, dtype)
+            tasks[key] = (_nothing, shape, dtype)
     return tasks
 
 
@@ -298,11 +283,6 @@ class _Shared:
         return self._seen.setdefault(value, value)
 
 
-def _put(tasks: Tasks, key: Key, function: Callable[..., Any], *arguments: Any) -> None:
-    """Add a task as a plain tuple: dask's `Task` pickles to more than twice the size."""
-    tasks[key] = (function, *arguments)
-
-
 def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]) -> HighLevelGraph:
     layer = HighLevelGraph.from_collections(name, tasks)
     return HighLevelGraph(
@@ -315,9 +295,7 @@ def _add_field(
     graph: HighLevelGraph, encode: str, field: str, chunks: list[tuple[int, int]], token: str
 ) -> tuple[str, HighLevelGraph]:
     name = f"anysat-{field}-{token}"
-    tasks: Tasks = {}
-    for i, j in chunks:
-        _put(tasks, (name, i, j), _field, (encode, i, j), field)
+    tasks: Tasks = {(name, i, j): (_field, (encode, i, j), field) for i, j in chunks}
     return name, _add(graph, name, tasks, [encode])
 
 
