@@ -44,22 +44,12 @@ def read_input(
         cube = cube.with_arrays(*after([cube.values, cube.valid], stats))
     if each.used is not None:  # after the statistics, which are of the whole cube
         cube = cube.at_dates(each.used)
-    layout = job.layout
-    rows, columns = (
-        each.pixels.span(axis, chunks.patches_of(wanted))
-        for axis, (chunks, wanted) in enumerate(
-            ((layout.rows, part.rows.encoded), (layout.columns, part.columns.encoded))
-        )
-    )
-    if (rows.stop - rows.start, columns.stop - columns.start) != each.pixels.shape:
-        cube = cube.window(rows, columns)
-    work = tuple(
-        sizes[slice(*wanted)]
-        for sizes, wanted in zip(
-            (each.pixels.sizes(0, layout.rows), each.pixels.sizes(1, layout.columns)),
-            (part.rows.encoded, part.columns.encoded),
-            strict=True,
-        )
-    )
+    spans, work = [], []
+    for n, axis in enumerate((job.layout.rows, job.layout.columns)):
+        chunks = (part.rows, part.columns)[n].encoded
+        spans.append(each.pixels.span(n, axis.patches_of(chunks)))
+        work.append(each.pixels.sizes(n, axis)[slice(*chunks)])
+    if tuple(span.stop - span.start for span in spans) != each.pixels.shape:
+        cube = cube.window(*spans)
     values = cut(cube.values, work)
     return values, None if cube.valid is None else cut(cube.valid, work), stats

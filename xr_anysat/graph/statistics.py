@@ -72,17 +72,13 @@ def lazy_moments(cube: CanonicalCube) -> da.Array:
 def sampled(cube: CanonicalCube, share: float) -> CanonicalCube:
     """Cut windows out of a cube, in all at least a share of its pixels."""
     rows, columns = (sample_windows(n, math.sqrt(share)) for n in cube.spec.shape)
-    return cube.with_arrays(
-        *(
-            None if array is None else _windows_of(array, rows, columns)
-            for array in (cube.values, cube.valid)
-        )
-    )
 
+    def windows_of(array: da.Array) -> da.Array:
+        array = da.concatenate([array[..., slice(*each), :] for each in rows], axis=-2)
+        return da.concatenate([array[..., slice(*each)] for each in columns], axis=-1)
 
-def _windows_of(array: da.Array, rows: Any, columns: Any) -> da.Array:
-    array = da.concatenate([array[..., slice(*each), :] for each in rows], axis=-2)
-    return da.concatenate([array[..., slice(*each)] for each in columns], axis=-1)
+    valid = None if cube.valid is None else windows_of(cube.valid)
+    return cube.with_arrays(windows_of(cube.values), valid)
 
 
 def sample_windows(length: int, share: float) -> list[tuple[int, int]]:

@@ -78,10 +78,10 @@ def fingerprint(job: EmbedJob, mask: Any) -> dict[str, Any]:
 
 def digest(values: Any) -> str:
     """Digest of an array, plane by plane: no copy of its size is made."""
-    found = hashlib.blake2b(digest_size=16)
+    state = hashlib.blake2b(digest_size=16)
     for plane in values:
-        found.update(np.ascontiguousarray(plane).data)
-    return f"blake2b:{found.hexdigest()}"
+        state.update(np.ascontiguousarray(plane).data)
+    return f"blake2b:{state.hexdigest()}"
 
 
 def _crs(crs: Any) -> str:

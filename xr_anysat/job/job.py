@@ -207,12 +207,9 @@ class EmbedJob:
         """What of the map geometries need."""
         if self.output.shares is None:
             return ALL
-        return select(
-            self.output.shares.cells,
-            self.layout.rows,
-            self.layout.columns,
-            whole_tiles=self.output.cells == "tile",
-        )
+        layout, whole_tiles = self.layout, self.output.cells == "tile"
+        cells = self.output.shares.cells
+        return select(cells, layout.rows, layout.columns, whole_tiles=whole_tiles)
 
     def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> MapPart:
         """Find what a part of the map needs: chunks of it as (first, one after the last)."""

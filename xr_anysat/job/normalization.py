@@ -48,11 +48,7 @@ class Normalization:
 
 def with_numbers(how: Normalization, mean: Any, std: Any) -> Normalization:
     """Normalise with known statistics, a number for each band."""
-    return replace(
-        how,
-        mean=tuple(float(value) for value in mean),
-        std=tuple(float(value) for value in std),
-    )
+    return replace(how, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
 
 def normalizations(sensor: Sensor) -> list[str]:
