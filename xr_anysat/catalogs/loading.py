@@ -60,16 +60,16 @@ def find_geobox(
     loader
         Name of the function that is called.
     """
-    asked = dict(area)
-    intersects = asked.pop("intersects", None)
-    asked.setdefault("geopolygon", intersects)
+    where = dict(area)
+    intersects = where.pop("intersects", None)
+    where.setdefault("geopolygon", intersects)
     if area and "geobox" not in area and "like" not in area:
-        asked.setdefault("crs", specs[0].crs or None)
+        where.setdefault("crs", specs[0].crs or None)
     try:
-        geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
+        geobox = odc_stac.output_geobox(parsed, bands=assets, **where)
         if geobox is None:  # the items do not tell the grids of their assets
-            asked = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **asked}
-            geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
+            where = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **where}
+            geobox = odc_stac.output_geobox(parsed, bands=assets, **where)
     except ValueError as error:
         raise OptionError("area.grid", error=error) from error
     if geobox is None:

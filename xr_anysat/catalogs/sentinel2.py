@@ -250,7 +250,7 @@ def understand_items(
         )
         for item, keys, baseline, number in zip(items, assets, baselines, offsets, strict=True)
     )
-    check_agreement(specs, "load_s2", one_crs, faults)
+    faults += check_agreement(specs, "load_s2", one_crs)
     faults += _check_products(specs, scl)
     if faults:
         raise CubeError(faults)

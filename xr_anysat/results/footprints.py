@@ -89,16 +89,9 @@ def tiles(
         )
     )
     transform = spec.geobox.transform
-    boxes = [
-        shapely.box(
-            transform.c + transform.a * left,
-            transform.f + transform.e * bottom,
-            transform.c + transform.a * right,
-            transform.f + transform.e * top,
-        )
-        for top, bottom, _ in rows
-        for left, right, _ in columns
-    ]
+    x = transform.c + transform.a * np.array([pixels for *pixels, _ in columns])
+    y = transform.f + transform.e * np.array([pixels for *pixels, _ in rows])
+    boxes = [shapely.box(left, bottom, right, top) for top, bottom in y for left, right in x]
     if as_frame is False:
         return boxes
     try:

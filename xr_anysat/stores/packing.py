@@ -212,25 +212,15 @@ class PackingNumbers:
         """Label the stored map like one that is labelled by features; values are zeros."""
         if self.reduction is None:
             return embedding.assign_attrs(self.attrs)
-        shape, chunks = embedding.shape[1:], embedding.chunks or ()
-        coords = {name: c for name, c in embedding.coords.items() if FEATURE_DIM not in c.dims}
-        coords[COMPONENT_DIM] = xr.DataArray(
-            np.arange(self.reduction.count),
-            dims=COMPONENT_DIM,
-            attrs={"long_name": "component of the embedding"},
-        )
-        count, dtype = self.reduction.count, self.packing.dtype
-        result = xr.DataArray(
-            da.zeros((count, *shape), dtype=dtype, chunks=(-1, *chunks[1:])),
-            dims=(COMPONENT_DIM, *embedding.dims[1:]),
-            coords=coords,
-            name=embedding.name,
-            attrs={**embedding.attrs, **self.attrs},
-        )
+        count, label = self.reduction.count, {"long_name": "component of the embedding"}
+        features = [name for name, c in embedding.coords.items() if FEATURE_DIM in c.dims]
+        result = embedding.drop_vars(features).isel({FEATURE_DIM: slice(count)})
+        result = result.rename({FEATURE_DIM: COMPONENT_DIM}).astype(self.packing.dtype)
+        result = result.assign_coords({COMPONENT_DIM: (COMPONENT_DIM, np.arange(count), label)})
         listed = embedding.encoding["coordinates"].split()
-        kept = " ".join(name for name in listed if name in coords)
+        kept = " ".join(name for name in listed if name in result.coords)
         result.encoding = {**embedding.encoding, "coordinates": kept}
-        return result
+        return result.assign_attrs(self.attrs)
 
     def beside(self, embedding: xr.DataArray) -> xr.Dataset:
         """Variables that lie beside the map; the embedding is the one with all its features."""
