@@ -1,6 +1,6 @@
-"""What STAC items say, whatever their sensor, and whether they agree.
+"""What STAC items of any sensor say, and whether they agree.
 
-Items are read, and nothing that they point to is. Neither pystac nor odc-stac is imported here.
+Items are read, and not the files that they point to. Neither pystac nor odc-stac is imported here.
 """
 
 import math
@@ -46,7 +46,7 @@ class CatalogItem:
     platform
         "sentinel-2a", or "".
     cloud_cover
-        Percent; NaN where nothing says it.
+        Percent; NaN where it is not known.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""How `odc.stac.load` is to load: on which grid, which items as one date, resampled how.
+"""Arguments of `odc.stac.load`: on which grid, and which items make one date.
 
 Nothing here knows a sensor, and odc-stac is given where it is needed.
 """

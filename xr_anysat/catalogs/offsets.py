@@ -1,4 +1,4 @@
-"""What is to be added to the DN of a Sentinel-2 image, by what its STAC item says."""
+"""The offset to add to the DN of a Sentinel-2 image, as its STAC item calls for."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,9 +53,9 @@ def find_offsets(
     items
         Of pystac.
     baselines
-        Of each, as found.
+        Processing baseline of each.
     given
-        What the user says.
+        Offsets that the user gives.
     faults
         Faults found are added here.
     """

@@ -1,4 +1,4 @@
-"""Sentinel-2 cubes from STAC items, ready to embed: `odc.stac.load`, and what it leaves to do.
+"""Sentinel-2 cubes from STAC items, ready to embed, by way of `odc.stac.load`.
 
 Needs the extra ``stac``; odc-stac and pystac are imported when `load_s2` is called.
 """
@@ -212,7 +212,7 @@ def understand_items(
     scl: bool = False,
     one_crs: bool = True,
 ) -> tuple[S2Item, ...]:
-    """Find out what items are, in their order.
+    """Describe items, in their order.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def _resampling_by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str,
 def _labelled(
     cube: xr.Dataset, dates: Sequence[Sequence[S2Item]], classes: tuple[int, ...]
 ) -> xr.Dataset:
-    """Say which items each date is made of, in text and numbers that every format holds."""
+    """Label each date with its items, in text and numbers, which every format can hold."""
 
     def text(of: Callable[[S2Item], str]) -> tuple[str, Any]:
         joined = [" ".join(dict.fromkeys(filter(None, map(of, date)))) for date in dates]

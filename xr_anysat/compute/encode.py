@@ -1,4 +1,4 @@
-"""Pixels of a chunk to patch tokens, and to their own: numpy in, numpy out, once per pixel."""
+"""Pixels of a chunk to patch tokens and pixel tokens: numpy in, numpy out, once per pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class EncodeSpec:
     Parameters
     ----------
     model
-        With its weights found.
+        Pinned to its weights.
     patch
         Pixels of a patch.
     gsd
@@ -43,7 +43,7 @@ class EncodeSpec:
     nodata
         Values that stand for missing.
     normalization
-        See there.
+        How values are normalised.
     groups
         Dates of each median composite, or None.
     tile_pixels
@@ -51,7 +51,7 @@ class EncodeSpec:
     sub_patches
         Whether the pixels' own tokens are wanted.
     dtype
-        Of these.
+        Of the pixels' tokens.
     """
 
     model: Model
@@ -67,7 +67,7 @@ class EncodeSpec:
 
 
 def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
-    """Say how the pixels of one sensor of a job are encoded."""
+    """Describe how the pixels of one sensor of a job are encoded."""
     by_tile = each.normalization.kind == "tile_zscore"
     return EncodeSpec(
         model=job.model,
@@ -84,7 +84,7 @@ def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
 
 
 class Encoded(NamedTuple):
-    """What `encode_chunk` gives.
+    """Result of `encode_chunk`.
 
     `tokens` (rows, columns, D) float32, NaN for a patch without any valid pixel; `seen` (h, w)
     bool, pixels with any valid date; `sub` (D, h, w), NaN where not seen, or None.
@@ -257,7 +257,7 @@ def _by_patch(values: "torch.Tensor", patch: int) -> "torch.Tensor":
 
 
 def _spread(parts: "list[torch.Tensor]", places: "torch.Tensor", size: int) -> "torch.Tensor":
-    """Put the results of some patches to their places among all; the rest is NaN."""
+    """Put the results of some patches in their places among all; the rest is NaN."""
     import torch
 
     if len(parts[0]) == size:

@@ -1,7 +1,7 @@
 """Values of a block of a cube made ready for the network: numpy in, numpy out.
 
 Blocks are (T, C, h, w), bands in AnySat's order, north up. Statistics are moments: count, mean
-and sum of squared deviations per band, in float64, which merge exactly whatever the chunks.
+and sum of squared deviations per band, in float64, which merge exactly for all chunks.
 """
 
 import math
@@ -29,8 +29,8 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 SCALE_RATIO = 200
-"""Values that are so many times smaller (or larger) than the statistics' mean are on another
-scale: DN and reflectance differ by 10 000. Of six Sentinel-2 cubes, clouds, snow and shadows among
+"""Values that are smaller or larger than the statistics' mean by this factor are on another scale:
+DN and reflectance differ by 10 000. Of six Sentinel-2 cubes, clouds, snow and shadows among
 them, 98 % of the values in 16 x 16 pixels of one date are below 508 to 18 075 DN, and the means of
 a cube are around 1100 to 4000: a factor of 17 at the most."""
 
@@ -39,10 +39,10 @@ _BRIGHT_REFLECTANCE = 0.2
 reflectance (1.8) as below the darkest water in DN (some 50)."""
 
 _SCALE_SAMPLE = 64
-"""Fewest valid pixel-dates from which a scale is judged."""
+"""Minimum number of valid pixel-dates to judge a scale by."""
 
 _SCALE_SAMPLE_SIZE = 2**18
-"""Pixel-dates, valid or not, that a larger block is thinned out to before."""
+"""Pixel-dates, valid or not, to which a larger block is thinned out first."""
 
 
 def band_moments(values: Array, valid: Bools) -> npt.NDArray[np.float64]:

@@ -31,7 +31,7 @@ class TileSpec:
     Parameters
     ----------
     model
-        With its weights found.
+        Pinned to its weights.
     patch_size
         Metres.
     rows, columns
@@ -123,7 +123,7 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
 
 
 def _batches(valid: Bools, spec: TileSpec, size: int) -> Iterator[Places]:
-    """Tiles of one shape together, complete ones apart from those with holes; none empty."""
+    """Batches of tiles of one shape, those with holes apart; empty tiles are left out."""
     groups: dict[tuple[int, int, bool], Places] = {}
     every = product(range(len(spec.rows)), range(len(spec.columns)))
     for place in every if spec.chosen is None else spec.chosen:
@@ -166,7 +166,7 @@ def _shares(valid: Bools, places: Places, spec: TileSpec) -> Floats:
 
 
 def _add(sums: Any, embedded: Any, shares: Any, places: Places, spec: TileSpec) -> None:
-    """Add tiles to sums over the patches of a window: arrays alike, of numpy or of torch."""
+    """Add tiles to sums over the patches of a window, all of numpy or all of torch."""
     total, weight = sums
     weighted = embedded[:, 1:].reshape(*shares.shape, -1) * shares[..., None]
     for index, window in enumerate(map(spec.window, places)):

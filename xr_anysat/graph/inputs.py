@@ -1,4 +1,4 @@
-"""Reading of a sensor's cube: for its statistics first where these are pending, then by chunks."""
+"""Reading a sensor's cube: first for its statistics, where these are pending, then by chunks."""
 
 import dask.array as da
 
@@ -13,14 +13,14 @@ __all__ = ["lazy_stats", "read_input", "with_known_stats"]
 
 
 def lazy_stats(each: SensorInput) -> da.Array | None:
-    """(2, C) mean and deviation that an input needs and does not have; None where it has them."""
+    """(2, C) mean and deviation, lazy, where an input needs some and has no numbers yet."""
     if not each.pending or each.stats is not None:
         return each.stats
     return stats_of(lazy_moments(each.cube))
 
 
 def with_known_stats(job: EmbedJob) -> EmbedJob:
-    """Compute the statistics of a cube in memory, so that the result can tell them."""
+    """Compute the statistics of a cube in memory, for the attributes of the result."""
     each = job.reference
     stats = lazy_stats(each)
     if job.lazy or stats is None or each.normalization.fixed:

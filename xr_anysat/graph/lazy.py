@@ -7,8 +7,8 @@ b. *tiles*: the tiles that begin in a chunk, from the patch tokens of the chunk 
    it that the tiles reach into: a halo of tokens, never of imagery;
 c. *patches* or *pixels*: what the tiles of this chunk and of those before it say about a chunk.
 
-What waits for neighbours is kept apart from what need not: sub-patch tokens from patch tokens, and
-the sums of a window by the chunk that they are about.
+What has to wait for neighbours is kept apart from what has not: patch tokens from sub-patch tokens,
+and the sums of a window by the chunk that they are about.
 
 Tasks are plain tuples, because dask's `Task` pickles to more than twice the size. They hold keys
 and small frozen descriptions, shared between tasks; names follow from the input's
@@ -44,7 +44,7 @@ Tasks = dict[Key, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockPlacement:
-    """Where blocks lie within the array that they are put together to.
+    """Where blocks lie within the array that they are assembled to.
 
     `blocks` pairs the overlap along the rows with that along the columns, block by block;
     `shape` is (rows, columns) in patches.
@@ -152,7 +152,7 @@ class _Window:
 
 
 def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
-    """Give the window of each chunk that a tile begins in."""
+    """Yield the window of each chunk that a tile begins in."""
     for index in range(*part.tiles):
         if not axis.tiles_of(index):
             continue
@@ -169,9 +169,10 @@ def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
 def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     """Tasks that do nothing, each after the one before, row by row.
 
-    What takes its turn from them has the more tasks behind it the farther down the map it lies.
-    Dask works towards what has the fewest first, and would break ties by names, in which block
-    10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
+    A task that depends on one of them has more tasks before it the farther down the map it lies.
+    Dask first works towards the task with the fewest, and would break ties by names, in which
+    block 10 comes before block 2. With turns it goes row by row, and few blocks wait for their
+    neighbours.
     """
     tasks: Tasks = {}
     before: Key | None = None
@@ -182,9 +183,9 @@ def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
 
 
 def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
-    """Take apart what the tiles of a chunk say about each chunk that they see.
+    """Split the sums over the tiles of a chunk by the chunk that they are about.
 
-    So the sums of a whole window need not wait for the last of its neighbours.
+    The sums of a whole window then need not wait for the last of its neighbours.
     """
     shared, selection = _Shared(), job.selection
     rows = list(_seen_from(job.layout.rows, part.rows))
@@ -198,7 +199,7 @@ def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
 
 
 def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Chunk with tiles, chunk that they see, and where in their window."""
+    """Yield a chunk with tiles, a chunk that they see, and where it lies in their window."""
     for index in range(*part.result):
         for overlap in axis.contributions(index):
             yield overlap.index, index, overlap.source
@@ -227,7 +228,7 @@ def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart
 
 
 def _whole(overlap: Overlap) -> Overlap:
-    """Give the overlap with a part that was cut out already."""
+    """Overlap with a part that was cut out already."""
     start, stop = overlap.source
     return replace(overlap, source=(0, stop - start))
 
@@ -235,7 +236,7 @@ def _whole(overlap: Overlap) -> Overlap:
 def _pixel_tasks(
     name: str, patches: str, seen: str, encode: str, spec: EncodeSpec, part: MapPart
 ) -> Tasks:
-    """Context and local halves apart, so that the local one need not wait for its neighbours."""
+    """Write context and local halves apart: the local one does not wait for its neighbours."""
     tasks: Tasks = {}
     for i, j in part.chunks:
         at = part.at(i, j)
@@ -265,7 +266,7 @@ def _placement(
     ranges: tuple[tuple[int, int], tuple[int, int]],
     needed: Sequence[bool],
 ) -> BlockPlacement:
-    """Keys do not matter to a placement, so that chunks that are alike share one."""
+    """Place blocks; without their keys, so that chunks that are alike share a placement."""
     rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
     return BlockPlacement(
         blocks=tuple(compress(product(rows, columns), needed)),
@@ -274,7 +275,7 @@ def _placement(
 
 
 class _Shared:
-    """One object for equal descriptions: a graph of a million tasks holds a handful."""
+    """Keeps one object for equal descriptions: a graph of a million tasks holds a handful."""
 
     def __init__(self) -> None:
         self._seen: dict[Any, Any] = {}
@@ -318,7 +319,7 @@ def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> Tile
 
 
 def _assemble(blocks: list[Array], placement: BlockPlacement) -> Array:
-    """Put parts of blocks together to one array."""
+    """Assemble parts of blocks to one array."""
     out = np.zeros((*placement.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
     for block, (row, column) in zip(blocks, placement.blocks, strict=True):
         out[_slices(row.target, column.target)] += block[_slices(row.source, column.source)]

@@ -32,7 +32,7 @@ def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
 
 
 def _shown(progress: bool | None) -> bool:
-    """Whether to show a bar. Unless the user chose, it is shown if someone may be looking."""
+    """Whether to show a bar: as the user chose, or else where somebody may be looking."""
     show = get_option("progress") if progress is None else progress
     if show is None:
         return threading.current_thread() is threading.main_thread() and _watched()

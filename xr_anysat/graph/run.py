@@ -39,7 +39,7 @@ class RetryPolicy:
     skip
         Whether to leave out results that still fail, instead of ending the run.
     progress
-        Whether to show a progress bar. None: if someone may be looking.
+        Whether to show a progress bar. None: where somebody may be looking.
     """
 
     scheduler: Any

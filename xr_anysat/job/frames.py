@@ -1,4 +1,4 @@
-"""Dates that are embedded: all of a cube, or one for each median composite."""
+"""The dates that are embedded: all dates of a cube, or one for each median composite."""
 
 from itertools import chain
 
@@ -27,7 +27,7 @@ def find_frames(
     dates
         ISO 8601, in the cube's order.
     options
-        Of which `frames`, `period` and `frame_date` matter.
+        `frames`, `period` and `frame_date` matter here.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def find_frames(
 def without_unused(
     groups: Groups | None, count: int
 ) -> tuple[Groups | None, tuple[int, ...] | None]:
-    """Count the dates of groups among those that are in any, and give these (None for all)."""
+    """Renumber the dates of groups without unused ones; also the used ones, None for all."""
     used = tuple(sorted(chain.from_iterable(groups or ())))
     if groups is None or len(used) == count:
         return groups, None

@@ -29,7 +29,7 @@ Chunks = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SensorInput:
-    """What is embedded of one sensor.
+    """Input of a job from one sensor.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class SensorInput:
     groups
         Positions among these of the dates of each composite, or None.
     frames, frame_date
-        The options, of composites.
+        The options for composites.
     """
 
     cube: CanonicalCube
@@ -100,7 +100,7 @@ class SensorInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
-    """What is made of the embedding.
+    """Output of a job.
 
     Parameters
     ----------

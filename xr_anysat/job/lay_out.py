@@ -1,4 +1,4 @@
-"""Patches and tiles on the pixels of a cube, or why they do not fit."""
+"""Patches and tiles of a cube's pixels, or why they do not fit."""
 
 import math
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from .options import Options, check_whole, is_number
 __all__ = ["lay_patches", "many_patches"]
 
 PATCH_PIXELS = 4
-"""Default patch: 40 m at 10 m, of the sizes that pretraining saw the most usual."""
+"""Default patch: 40 m at 10 m, the most usual size in pretraining."""
 
 ADVISED_PATCHES = 1024
-"""Patches of a tile that the network's authors advise to stay below."""
+"""The network's authors advise to have fewer patches in a tile."""
 
 
 def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid, PixelGrid]:
-    """Lay patches and tiles on the pixels of a cube, in one chunk.
+    """Divide the pixels of a cube into patches and tiles, in one chunk.
 
     Parameters
     ----------
     options
-        Of which `patch_size`, `tile_size`, `overlap` and `input_prep` matter.
+        `patch_size`, `tile_size`, `overlap` and `input_prep` matter here.
     geobox, gsd
         Grid of the pixels, and metres of one.
 

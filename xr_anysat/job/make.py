@@ -23,7 +23,7 @@ __all__ = ["make_job", "options_of"]
 
 
 def options_of(mode: str, options: Mapping[str, Any]) -> Options:
-    """Take the options of `embed` that another call was given.
+    """Options of `embed` from those given to another function.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _find_geometries(options: Options, geobox: Any) -> Geometries | None:
 
 
 def _chunked(job: EmbedJob) -> EmbedJob:
-    """Cut a job into chunks as they are worked on."""
+    """Cut the map of a job into working chunks."""
     each, mode, axis = job.reference, job.output.map_mode, job.layout.rows.axis
     patch, source = each.pixels.patch, each.cube.values.chunks[2:]
     if each.normalization.kind == "tile_zscore":

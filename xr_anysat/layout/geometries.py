@@ -36,7 +36,7 @@ EARTH_RADIUS = 6_371_000.0
 """Metres, mean (IUGG)."""
 
 MAX_LISTED = 10
-"""Geometries that a message lists at most."""
+"""Maximum number of geometries that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 CELLS = 100_000
-"""Cells that are boxes at once while shares are computed."""
+"""Maximum number of cells whose shares are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def _cell_edges(low: float, step: float, size: int, reach: tuple[float, float]) 
 def _boxes(
     shapes: Array, near: Ints, edges: tuple[Array, Array]
 ) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Geometry, row and column of each cell within each geometry's bounds, some at once."""
+    """Yield geometry, row and column of the cells within each geometry's bounds, in batches."""
     x, y = edges
     west, south, east, north = shapely.bounds(shapes[near]).T
     left, right = _spans(x, west, east)

@@ -1,4 +1,4 @@
-"""Chunks of an axis of patches: which tiles belong to each, and what they see of one another.
+"""Chunks of an axis of patches: which tiles belong to each, and which patches these see.
 
 An axis is treated on its own, rows and columns alike.
 """
@@ -130,13 +130,13 @@ class ChunkedAxis:
         return tuple(index for index in range(len(self.chunks)) if self.tiles_of(index))
 
     def part(self, start: int, stop: int) -> Part:
-        """Say what chunks `start` to before `stop` of a map of pixels or patches need."""
+        """Find what the chunks from `start` to before `stop` of a map of pixels or patches need."""
         tiles = self.contributions(start)[0].index, self.contributions(stop - 1)[-1].index + 1
         first, last = self._seen_from(*tiles)
         return Part(result=(start, stop), tiles=tiles, encoded=(min(first, start), max(last, stop)))
 
     def tile_part(self, start: int, stop: int) -> Part:
-        """Say what those of a map of tiles need, counted among the chunks that have any."""
+        """Find the same for a map of tiles, counted among the chunks that have any."""
         tiles = self.with_tiles[start], self.with_tiles[stop - 1] + 1
         return Part(result=(start, stop), tiles=tiles, encoded=self._seen_from(*tiles))
 
@@ -159,9 +159,8 @@ def _overlaps(sources: Iterable[tuple[int, Range]], target: Range) -> Iterator[O
 def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float32]:
     """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
 
-    Of the first patches alone, where the cube ends before the tile does.
-
-    At an overlap of one half the weights of two neighbours add up to one.
+    At an overlap of one half the weights of two neighbours add up to one. A tile that the end of
+    the cube cuts short has the weights of its first patches.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Footprints of tiles: what `tile_size`, `overlap` and `patch_size` lay over a cube."""
+"""Footprints of the tiles of a cube, as `tile_size`, `overlap` and `patch_size` make them."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
@@ -31,7 +31,7 @@ def tiles(
     bands: Mapping[str, Hashable] | None = None,
     as_frame: bool | None = None,
 ) -> Any:
-    """Footprints of the tiles that `embed` lays over a cube with the same arguments.
+    """Footprints of the tiles that `embed` makes of a cube with the same arguments.
 
     Reads no pixels, and needs no dates. The polygons are in the cube's CRS, whole tiles clipped
     to the cube: a tile that reaches past its edge is *not complete* and ends there. Beware that

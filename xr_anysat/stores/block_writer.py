@@ -42,9 +42,9 @@ def write_blocks(data: da.Array, writer: Writer, regions: list[int]) -> da.Array
     data
         (feature, y, x), a block for each file of the rectangle around the regions.
     writer
-        Where to.
+        Where they are written.
     regions
-        Which.
+        Numbers of the regions.
 
     Returns
     -------

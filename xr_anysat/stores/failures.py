@@ -1,4 +1,4 @@
-"""Blocks computed for `to_zarr` where some may fail, and what it raises for those that do."""
+"""Blocks that `to_zarr` computes and that may fail, and the errors it raises for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +14,11 @@ from xr_anysat.graph.run import RetryPolicy, Stop, run
 __all__ = ["WAVE_TASKS", "compute_blocks", "error_of", "reason"]
 
 WAVE_TASKS = 200_000
-"""About how many tasks a scheduler is given at once: it takes a second for a few thousand of them,
-and a few hundred megabytes for all."""
+"""Approximate number of tasks that a scheduler is given at once. It needs a second for a few
+thousand of them, and a few hundred megabytes for all."""
 
 LEFT_OUT = 0.5
-"""Maximum share of blocks that may be left out: the numbers of less are not those of the map."""
+"""Maximum share of blocks that may be left out: numbers of fewer blocks do not fit the map."""
 
 
 def compute_blocks(

@@ -1,4 +1,4 @@
-"""A store as it is laid out before anything is computed: all of it but the chunks of the map.
+"""The layout of a store, written before anything is computed: all but the chunks of the map.
 
 The objects are made in memory and then copied one by one, so that laying out again, after a kill
 or by a second process, replaces the objects by identical ones and deletes nothing.
@@ -106,7 +106,7 @@ def chunk_name(index: tuple[int, int, int]) -> str:
 
 
 def require_free(location: ZarrLocation) -> None:
-    """Make sure that a store is to be where there is nothing but what `to_zarr` has begun.
+    """Make sure that a location is empty but for what `to_zarr` has begun.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where small objects and arrays are kept: paths, URLs and Zarr stores alike.
+"""Locations of small objects and arrays: paths, URLs and Zarr stores alike.
 
 An object is written whole or not at all wherever the store can do so (Zarr's stores of local files
 and of object storage can), and no object is read in order to be changed.
@@ -21,15 +21,15 @@ __all__ = ["ZarrLocation", "open_location"]
 T = TypeVar("T")
 
 CONCURRENT_READS = 32
-"""Small objects that are read at once: object storage takes some hundredths of a second to each."""
+"""Small objects that are read at once: object storage takes hundredths of a second for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZarrLocation:
     """A Zarr store, and a path in it.
 
-    Everything that is deleted goes through `delete` and `delete_folder`, everything that only one
-    of several processes may write through `claim_json`.
+    Everything is deleted by `delete` and `delete_folder`; what only one of several processes may
+    write is written by `claim_json`.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class Packing:
         return RegionGrid.of((self.sizes, *job.out_chunks[1:]))
 
     def computing(self, job: EmbedJob) -> EmbedJob:
-        """Have blocks computed in float32, to be rounded only after they are reduced."""
+        """Compute blocks in float32 where they are reduced, so that they are rounded only then."""
         if self.reduce is None:
             return job
         return job.computing("float32")
@@ -190,7 +190,7 @@ class PackingNumbers:
     Parameters
     ----------
     packing
-        The options that they are of.
+        The options that they belong to.
     reduction, quantization
         None for a map that is not reduced, or not quantized.
     attrs
@@ -274,7 +274,7 @@ def find_numbers(
 
 
 def _fitted(packing: Packing, sample: Sample) -> dict[str, Any]:
-    """Fit what is to be fitted, the reduction first; return the record of it."""
+    """Fit the reduction, then the quantization, as far as they are not given; return a record."""
     vectors, reduction, quantization = sample.vectors, packing.reduce, packing.quantize
     attrs: dict[str, Any] = {"sample_vectors": len(vectors)}
     if isinstance(reduction, int):

@@ -1,4 +1,4 @@
-"""The graph of some regions of a map, with no more of the cube than they need."""
+"""The graph of some regions of a map; it reads only the part of the cube that they need."""
 
 from bisect import bisect_right
 from itertools import accumulate

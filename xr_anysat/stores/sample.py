@@ -72,9 +72,9 @@ class Sample:
     vectors
         (vector, feature) float32, none of them missing.
     windows
-        How many were to be embedded.
+        Number of windows.
     left_out
-        Numbers of those that could not be.
+        Numbers of the windows that could not be embedded.
     """
 
     vectors: Array
@@ -115,8 +115,8 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
 def find_windows(job: EmbedJob) -> list[Window]:
     """Spread windows evenly over a map, the first and the last at its edges.
 
-    There are a few windows at least, and more of them as long as all take a quarter of the work
-    that the map takes. A map that is no larger than a few windows is one window.
+    There are at least a few windows, and more as long as all of them together take a quarter of
+    the map's work. A map that is no larger than a few windows is one window.
     """
     axes = job.layout.rows.axis, job.layout.columns.axis
     size = math.prod(axis.patches / _length(axis) for axis in axes)  # of the map, in windows
