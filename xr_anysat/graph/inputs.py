@@ -45,10 +45,10 @@ def read_input(
     if each.used is not None:  # after the statistics, which are of the whole cube
         cube = cube.at_dates(each.used)
     spans, work = [], []
-    for n, axis in enumerate((job.layout.rows, job.layout.columns)):
-        chunks = (part.rows, part.columns)[n].encoded
-        spans.append(each.pixels.span(n, axis.patches_of(chunks)))
-        work.append(each.pixels.sizes(n, axis)[slice(*chunks)])
+    axes = (job.layout.rows, part.rows), (job.layout.columns, part.columns)
+    for n, (axis, needed) in enumerate(axes):
+        spans.append(each.pixels.span(n, axis.patches_of(needed.encoded)))
+        work.append(each.pixels.sizes(n, axis)[slice(*needed.encoded)])
     if tuple(span.stop - span.start for span in spans) != each.pixels.shape:
         cube = cube.window(*spans)
     values = cut(cube.values, work)
