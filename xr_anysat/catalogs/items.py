@@ -108,7 +108,7 @@ def find_assets(
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     sensor
         Whose bands they are to have.
     given

@@ -51,7 +51,7 @@ def find_offsets(
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     baselines
         Processing baseline of each.
     given

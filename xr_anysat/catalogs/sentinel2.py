@@ -217,7 +217,7 @@ def understand_items(
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     bands
         Asset keys by AnySat's names, where they cannot be found by themselves.
     offset

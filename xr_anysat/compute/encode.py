@@ -125,7 +125,7 @@ def encode_chunk(
     stats
         (2, 10), where the normalisation has no numbers of its own.
     spec
-        The rest.
+        How to encode them.
     wanted
         (rows, columns) bool, the patches to encode, or None for all; the others are as missing.
 
@@ -191,7 +191,7 @@ def _encode_block(
     valid
         (T, h, w).
     spec
-        The rest.
+        How to encode them.
 
     Returns
     -------

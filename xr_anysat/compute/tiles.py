@@ -76,7 +76,7 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
     tokens
         (rows, columns, D), NaN where missing.
     spec
-        The tiles.
+        Which tiles to encode.
 
     Returns
     -------
