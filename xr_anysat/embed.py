@@ -148,7 +148,7 @@ def embed(
     """
     given = dict(locals())
     job = make_job(given.pop("cube"), options_of(given.pop("mode"), given))
-    warn(*job.findings)
+    warn(job.findings)
     job = with_known_stats(job)
     result = build(job)
     if job.lazy:

@@ -39,9 +39,7 @@ class _WithFindings(Exception):
     def __init__(
         self, what: str | Finding | Iterable[Finding], /, *remedies: Remedy, **data: Any
     ) -> None:
-        self.findings = as_findings(
-            Finding(what, *remedies, **data) if isinstance(what, str) else what
-        )
+        self.findings = as_findings(what, *remedies, **data)
         super().__init__(message_of(self.findings))
 
     @property
@@ -110,9 +108,13 @@ class AnySatWarning(_WithFindings, UserWarning):
     """
 
 
-def as_findings(findings: Finding | Iterable[Finding]) -> tuple[Finding, ...]:
-    """Make a tuple of findings of one or several."""
-    return (findings,) if isinstance(findings, Finding) else tuple(findings)
+def as_findings(
+    what: str | Finding | Iterable[Finding], /, *remedies: Remedy, **data: Any
+) -> tuple[Finding, ...]:
+    """Make a tuple of findings: of several, of one, or of one by its name."""
+    if isinstance(what, str):
+        what = Finding(what, *remedies, **data)
+    return (what,) if isinstance(what, Finding) else tuple(what)
 
 
 def message_of(
@@ -136,13 +138,19 @@ def message_of(
     return f"{len(findings)} faults were found:\n{lines}"
 
 
-def warn(*findings: Finding) -> None:
-    """Warn of each finding with `AnySatWarning`, from the first frame outside this package."""
+def warn(what: str | Finding | Iterable[Finding], /, *remedies: Remedy, **data: Any) -> None:
+    """Warn of each finding with `AnySatWarning`, from the first frame outside this package.
+
+    Parameters
+    ----------
+    what, *remedies, **data
+        As errors take them.
+    """
     level, frame = 1, sys._getframe(0)
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
         level += 1
         if frame.f_back is None:
             break
         frame = frame.f_back
-    for finding in findings:
+    for finding in as_findings(what, *remedies, **data):
         warnings.warn(AnySatWarning(finding), stacklevel=level)

@@ -90,8 +90,9 @@ class Finding:
     *remedies
         What can be done about it.
     **data
-        What was found. A `SetOption` names an argument in the words of whoever shows the finding.
-        Values of foreign types are kept as text, so that findings can be pickled.
+        What was found. A `SetOption` names an argument, with its value, in the words of whoever
+        shows the finding. Values of foreign types are kept as text, so that findings can be
+        pickled. Arguments that a message always mentions need no data: ``{arg.mask}``.
 
     Examples
     --------
@@ -155,8 +156,18 @@ class Finding:
             key: words(value) if isinstance(value, SetOption) else value
             for key, value in self.data.items()
         }
-        text = self.text.format(*map(words, self.remedies), **data)
+        text = self.text.format(*map(words, self.remedies), arg=_Mentions(words), **data)
         return f"{text} [{self.code}]" if with_code else text
+
+
+class _Mentions:
+    """Arguments by name, as attributes: what ``{arg.mask}`` in a message stands for."""
+
+    def __init__(self, words: Callable[[Remedy], str]) -> None:
+        self._words = words
+
+    def __getattr__(self, name: str) -> str:
+        return self._words(SetOption(name))
 
 
 def _plain(value: Any) -> Any:

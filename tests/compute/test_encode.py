@@ -78,7 +78,7 @@ def window(**changes):
         "patch_size": 20,
         "rows": ((0, 4), (2, 6)),
         "columns": ((0, 4), (2, 5)),
-        "tile": 4,
+        "tile_patches": 4,
         "blended": True,
     }
     return TileSpec(**(options | changes))

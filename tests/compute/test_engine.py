@@ -178,7 +178,7 @@ def test_tiles_are_halved_where_memory_is_short(monkeypatch):
         patch_size=20,
         rows=((0, 3), (3, 6), (6, 9)),
         columns=((0, 3), (3, 6), (6, 9)),
-        tile=3,
+        tile_patches=3,
         blended=False,
     )
     expected = encode_window(tokens, spec)

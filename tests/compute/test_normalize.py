@@ -248,7 +248,7 @@ def test_none_leaves_values_as_they_are():
 def test_tile_zscore_is_zscore_of_each_tile(tile, cuts):
     values, valid = block(), some(0.7)
     valid[:, :3, :3] = False  # with tiles of three: one without any value
-    out = normalize(values, valid, BY_TILE, tile=tile)
+    out = normalize(values, valid, BY_TILE, tile_pixels=tile)
     for row in range(cuts[0]):
         for column in range(cuts[1]):
             rows = slice(row * tile, (row + 1) * tile)
@@ -262,7 +262,7 @@ def test_tile_zscore_is_zscore_of_each_tile(tile, cuts):
 def test_a_constant_band_becomes_zero(how):
     values, valid = block(dtype="float32"), some(0.8)
     values[:, 4] = 1234.5
-    out = normalize(values, valid, how, plain_stats(values, valid), tile=4)
+    out = normalize(values, valid, how, plain_stats(values, valid), tile_pixels=4)
     assert (out[:, 4] == 0).all()
     assert np.isfinite(out).all()
     assert out[:, 3].std() > 0.5
@@ -271,7 +271,7 @@ def test_a_constant_band_becomes_zero(how):
 @pytest.mark.parametrize("how", [ZSCORE, BY_TILE, TREESATAI, REFLECTANCE, NONE])
 def test_nothing_valid_gives_zeros(how):
     values, valid = block(), np.zeros((3, 6, 8), dtype=bool)
-    out = normalize(values, valid, how, plain_stats(values, valid), tile=4)
+    out = normalize(values, valid, how, plain_stats(values, valid), tile_pixels=4)
     assert (out == 0).all()
 
 
@@ -288,12 +288,12 @@ def test_missing_values_leave_no_trace_and_no_warning(how, dtype, garbage):
     level = 3000.0 if how.fixed else 0.3  # a small spread, that a quotient overflows with
     values, valid = block(dtype=dtype, level=level, spread=level / 9), some(0.7)
     stats = plain_stats(values, valid)
-    clean = normalize(values, valid, how, stats, tile=4)
+    clean = normalize(values, valid, how, stats, tile_pixels=4)
     dirty = np.where(valid[:, None], values, np.asarray(garbage, dtype))
     assert dirty.dtype == dtype
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        out = normalize(dirty, valid, how, stats, tile=4)
+        out = normalize(dirty, valid, how, stats, tile_pixels=4)
     np.testing.assert_array_equal(out, clean)
 
 
@@ -301,7 +301,7 @@ def test_missing_values_leave_no_trace_and_no_warning(how, dtype, garbage):
 def test_the_input_is_left_alone(how):
     values, valid = block(dtype="float32"), some(0.7)
     before = values.copy()
-    normalize(values, valid, how, plain_stats(values, valid), tile=4)
+    normalize(values, valid, how, plain_stats(values, valid), tile_pixels=4)
     np.testing.assert_array_equal(values, before)
 
 

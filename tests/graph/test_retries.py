@@ -35,14 +35,13 @@ class Flaky:
         return block
 
 
-def computed(array, scheduler, retries=0, fatal=lambda _: False):
+def computed(array, scheduler, retries=0, skip=True):
     values = {}
     scheduler = dask.base.get_scheduler(scheduler=scheduler)
     run(
         array,
-        RetryPolicy(scheduler=scheduler, retries=retries, skip=True, progress=False),
+        RetryPolicy(scheduler=scheduler, retries=retries, skip=skip, progress=False),
         lambda key, value: values.__setitem__(key[1:], value),
-        fatal=fatal,
     )
     return values
 
@@ -67,10 +66,11 @@ def test_retries(scheduler):
     assert flaky.calls == {(0, 0): 3, (1, 1): 3, (0, 1): 1, (1, 0): 1}
 
 
-def test_the_scale_of_a_cube_is_not_tried_again():
+def test_the_scale_of_a_cube_is_fatal_and_not_tried_again():
     flaky = Flaky({(0,): 9}, lambda text: ScaleError("store.deleted", store=text))
     array = da.ones(2, chunks=2).map_blocks(flaky, meta=np.empty(0))
-    assert isinstance(computed(array, "sync", retries=5)[0,], Failed)
+    with pytest.raises(Stop):
+        computed(array, "sync", retries=5)
     assert flaky.calls == {(0,): 1}
 
 
@@ -79,7 +79,7 @@ def test_what_is_fatal_ends_it(scheduler):
     array = da.ones((8, 8), chunks=2).map_blocks(Flaky({(3, 3): 9}), meta=np.empty((0, 0)))
     joined = array.rechunk(4)
     with pytest.raises(Stop, match="not") as caught:
-        computed(joined, scheduler, fatal=lambda one: isinstance(one.error, OSError))
+        computed(joined, scheduler, skip=False)
     assert caught.value.keys == ((joined.name, 1, 1),)
 
 

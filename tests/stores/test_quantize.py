@@ -421,7 +421,7 @@ def test_errors_of_the_sample_keep_their_kind(cube, tmp_path):
                 dark, tmp_path / on_error, "patch", normalize="treesatai", quantize="int8",
                 on_error=on_error,
             )  # fmt: skip
-        assert caught.value.__notes__ == ["in the sample for quantize= and reduce="]
+        assert caught.value.__notes__ == ["in the sample"]
 
 
 def test_progress_of_the_sample(cube, tmp_path, capsys):

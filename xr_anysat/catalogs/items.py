@@ -1,11 +1,11 @@
-"""What STAC items say, whatever their sensor, and whether they agree.
+"""What STAC items of any sensor say, and whether they agree.
 
-Items are read, and nothing that they point to is. Neither pystac nor odc-stac is imported here.
+Items are read, and not the files that they point to. Neither pystac nor odc-stac is imported here.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class CatalogItem:
     platform
         "sentinel-2a", or "".
     cloud_cover
-        Percent; NaN where nothing says it.
+        Percent; NaN where it is not known.
     """
 
     id: str
@@ -79,13 +79,8 @@ def as_items(items: Any, kind: type[Any], loader: str) -> list[Any]:
         listed = [items]
     others = {type(one).__name__ for one in listed if not isinstance(one, kind)}
     if others:
-        raise OptionError(
-            "items.type",
-            Call(f"{loader}(search.item_collection())"),
-            option=SetOption("items"),
-            others=sorted(others),
-            loader=loader,
-        )
+        example = Call(f"{loader}(search.item_collection())")
+        raise OptionError("items.type", example, others=sorted(others), loader=loader)
     return listed
 
 
@@ -113,7 +108,7 @@ def find_assets(
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     sensor
         Whose bands they are to have.
     given
@@ -125,7 +120,7 @@ def find_assets(
     """
     absent: dict[tuple[str, ...], list[Any]] = {}
     doubled: dict[tuple[str, ...], list[str]] = {}
-    found: list[dict[str, str]] = []
+    assets: list[dict[str, str]] = []
     for item in items:
         matches = match_bands(sensor, (key for key in item.assets if key not in given.values()))
         keys = {band: key for band, key in given.items() if key in item.assets}
@@ -138,15 +133,15 @@ def find_assets(
         missing = tuple(band for band in sensor.band_names if band not in keys)
         if missing:
             absent.setdefault(missing, []).append(item)
-        found.append(keys)
+        assets.append(keys)
     for missing, without in absent.items():
-        asked = [given[band] for band in missing if band in given]
+        named = [given[band] for band in missing if band in given]
         faults.append(
             Finding(
                 "bands.missing/assets",
                 call_with(loader, {missing[0]: ...}),
                 items=items_text([str(item.id) for item in without]),
-                asked=f"{asked} " if asked else "",
+                asked=f"{named} " if named else "",
                 missing=list(missing),
                 assets=names_text(list(without[0].assets)),
                 needed=list(sensor.band_names),
@@ -162,7 +157,7 @@ def find_assets(
                 choices=choices,
             )
         )
-    return found
+    return assets
 
 
 def call_with(loader: str, bands: Mapping[str, Any]) -> Call:
@@ -170,10 +165,8 @@ def call_with(loader: str, bands: Mapping[str, Any]) -> Call:
     return Call(f"{loader}(items, {in_python(SetOption('bands', dict(bands)))})")
 
 
-def check_agreement(
-    specs: Sequence[CatalogItem], loader: str, one_crs: bool, faults: list[Finding]
-) -> None:
-    """Make sure that items are of one collection, with one set of assets, in one CRS.
+def check_agreement(specs: Sequence[CatalogItem], loader: str, one_crs: bool) -> Iterator[Finding]:
+    """Find out whether items are of one collection, with one set of assets, in one CRS.
 
     Parameters
     ----------
@@ -183,32 +176,20 @@ def check_agreement(
         Name of the function that is called.
     one_crs
         Whether all need to have one CRS.
-    faults
-        Faults found are added here.
     """
     join = Call('xr.concat([one, other], "time")')
     collections = group_ids(specs, lambda spec: spec.collection)
     if len(collections) > 1:
-        faults.append(
-            Finding(
-                "items.collections", join, count=len(collections), groups=groups_text(collections)
-            )
-        )
+        groups = groups_text(collections)
+        yield Finding("items.collections", join, count=len(collections), groups=groups)
     keys = group_ids(specs, lambda spec: ", ".join(spec.assets))
     if len(keys) > 1 and all(all(spec.assets) for spec in specs) and len(collections) == 1:
-        faults.append(Finding("items.assets", join, groups=groups_text(keys)))
+        yield Finding("items.assets", join, groups=groups_text(keys))
     places = group_ids(specs, lambda spec: spec.crs or "no CRS")
     if one_crs and len(places) > 1:
         most = max(places, key=lambda name: len(places[name]))
-        faults.append(
-            Finding(
-                "items.crs",
-                Call(f'{loader}(items, crs="{most}")'),
-                SetOption("geobox"),
-                count=len(places),
-                groups=groups_text(places),
-            )
-        )
+        ways = Call(f'{loader}(items, crs="{most}")'), SetOption("geobox")
+        yield Finding("items.crs", *ways, count=len(places), groups=groups_text(places))
 
 
 def describe(item: Any, keys: Mapping[str, str], sensor: Sensor) -> dict[str, Any]:

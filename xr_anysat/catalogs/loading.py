@@ -1,4 +1,4 @@
-"""How `odc.stac.load` is to load: on which grid, which items as one date, resampled how.
+"""Arguments of `odc.stac.load`: on which grid, and which items make one date.
 
 Nothing here knows a sensor, and odc-stac is given where it is needed.
 """
@@ -60,16 +60,16 @@ def find_geobox(
     loader
         Name of the function that is called.
     """
-    asked = dict(area)
-    intersects = asked.pop("intersects", None)
-    asked.setdefault("geopolygon", intersects)
+    where = dict(area)
+    intersects = where.pop("intersects", None)
+    where.setdefault("geopolygon", intersects)
     if area and "geobox" not in area and "like" not in area:
-        asked.setdefault("crs", specs[0].crs or None)
+        where.setdefault("crs", specs[0].crs or None)
     try:
-        geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
+        geobox = odc_stac.output_geobox(parsed, bands=assets, **where)
         if geobox is None:  # the items do not tell the grids of their assets
-            asked = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **asked}
-            geobox = odc_stac.output_geobox(parsed, bands=assets, **asked)
+            where = {"crs": specs[0].crs or None, "resolution": RESOLUTION, **where}
+            geobox = odc_stac.output_geobox(parsed, bands=assets, **where)
     except ValueError as error:
         raise OptionError("area.grid", error=error) from error
     if geobox is None:
@@ -77,22 +77,10 @@ def find_geobox(
     footprints = (one.safe_geometry(geobox.crs) for one in parsed)
     if not any(one is not None and one.intersects(geobox.extent) for one in footprints):
         bounds = ", ".join(f"{number:g}" for number in geobox.extent.boundingbox.bbox)
-        raise CubeError(
-            "area.outside",
-            bounds=bounds,
-            crs=geobox.crs,
-            bbox=SetOption("bbox"),
-            x=SetOption("x"),
-            y=SetOption("y"),
-            crs_option=SetOption("crs"),
-        )
+        raise CubeError("area.outside", bounds=bounds, crs=geobox.crs)
     if not geobox.crs.projected:
-        raise OptionError(
-            "area.degrees",
-            SetOption("crs", "utm"),
-            crs=SetOption("crs", str(geobox.crs)),
-            option=SetOption("crs"),
-        )
+        crs = SetOption("crs", str(geobox.crs))
+        raise OptionError("area.degrees", SetOption("crs", "utm"), crs=crs)
     return geobox
 
 

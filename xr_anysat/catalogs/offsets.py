@@ -1,4 +1,4 @@
-"""What is to be added to the DN of a Sentinel-2 image, by what its STAC item says."""
+"""The offset to add to the DN of a Sentinel-2 image, as its STAC item calls for."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,9 +39,7 @@ def check_offset(offset: Any, ids: Sequence[str]) -> Offsets:
         return int(offset)
     unknown = [str(name) for name in offset if str(name) not in ids]
     if unknown:
-        raise OptionError(
-            "offset.unknown-items", option=SetOption("offset"), unknown=names_text(unknown)
-        )
+        raise OptionError("offset.unknown-items", unknown=names_text(unknown))
     return {str(name): int(number) for name, number in offset.items()}
 
 
@@ -53,11 +51,11 @@ def find_offsets(
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     baselines
-        Of each, as found.
+        Processing baseline of each.
     given
-        What the user says.
+        Offsets that the user gives.
     faults
         Faults found are added here.
     """
@@ -71,14 +69,8 @@ def find_offsets(
             offset = -OFFSET_DN if _is_raised(baseline) and not applied else 0
         offsets.append(offset)
     if unknown:
-        faults.append(
-            Finding(
-                "items.no-baseline",
-                *_WAYS,
-                items=items_text(unknown),
-                properties=", ".join(BASELINE_PROPERTIES),
-            )
-        )
+        named, properties = items_text(unknown), ", ".join(BASELINE_PROPERTIES)
+        faults.append(Finding("items.no-baseline", *_WAYS, items=named, properties=properties))
     return offsets
 
 
@@ -96,15 +88,8 @@ def warn_of_contradictions(
         if statements and _given_for(item, given) is None:
             doubtful.setdefault((statements, offset), []).append(str(item.id))
     for (statements, offset), ids in doubtful.items():
-        warn(
-            Finding(
-                "items.offset",
-                *_WAYS,
-                items=items_text(ids),
-                statements=statements,
-                offset=offset or "Nothing",
-            )
-        )
+        added = offset or "Nothing"
+        warn("items.offset", *_WAYS, items=items_text(ids), statements=statements, offset=added)
 
 
 def _given_for(item: Any, given: Offsets) -> int | None:

@@ -1,4 +1,4 @@
-"""What is done to the pixels of loaded images, block by block."""
+"""Operations on the pixels of loaded images, block by block."""
 
 from collections.abc import Sequence
 from typing import Any

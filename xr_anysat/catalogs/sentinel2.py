@@ -1,4 +1,4 @@
-"""Sentinel-2 cubes from STAC items, ready to embed: `odc.stac.load`, and what it leaves to do.
+"""Sentinel-2 cubes from STAC items, ready to embed, by way of `odc.stac.load`.
 
 Needs the extra ``stac``; odc-stac and pystac are imported when `load_s2` is called.
 """
@@ -212,12 +212,12 @@ def understand_items(
     scl: bool = False,
     one_crs: bool = True,
 ) -> tuple[S2Item, ...]:
-    """Find out what items are, in their order.
+    """Describe items, in their order.
 
     Parameters
     ----------
     items
-        Of pystac.
+        Items of pystac.
     bands
         Asset keys by AnySat's names, where they cannot be found by themselves.
     offset
@@ -250,7 +250,7 @@ def understand_items(
         )
         for item, keys, baseline, number in zip(items, assets, baselines, offsets, strict=True)
     )
-    check_agreement(specs, "load_s2", one_crs, faults)
+    faults += check_agreement(specs, "load_s2", one_crs)
     faults += _check_products(specs, scl)
     if faults:
         raise CubeError(faults)
@@ -264,12 +264,7 @@ def _check_products(specs: Sequence[S2Item], scl: bool) -> Iterator[Finding]:
         yield Finding("items.levels", count=len(levels), groups=groups_text(levels))
     without = [spec.id for spec in specs if scl and not spec.scl]
     if without:
-        yield Finding(
-            "items.no-scl",
-            items=items_text(without),
-            scl=SetOption("scl"),
-            mask_scl=SetOption("mask_scl"),
-        )
+        yield Finding("items.no-scl", items=items_text(without))
 
 
 def _level(item: Any) -> str:
@@ -285,12 +280,8 @@ def _check_fusing(mosaics: OffsetMosaics, specs: Sequence[S2Item]) -> None:
     """Refuse `fuse_func` where a date has several offsets."""
     mixed = next((date for date in mosaics.dates if len(date) > 1), None)
     if mixed is not None:
-        raise OptionError(
-            "load.fuse-func",
-            SetOption("groupby", "id"),
-            option=SetOption("fuse_func"),
-            ids=[specs[n].id for run in mixed for n in run],
-        )
+        ids = [specs[n].id for run in mixed for n in run]
+        raise OptionError("load.fuse-func", SetOption("groupby", "id"), ids=ids)
 
 
 def _check_classes(mask_scl: Any) -> tuple[int, ...]:
@@ -301,11 +292,8 @@ def _check_classes(mask_scl: Any) -> tuple[int, ...]:
     except TypeError:
         classes = (mask_scl,)
     if not all(isinstance(one, int | np.integer) and one in SCL_CLASSES for one in classes):
-        raise OptionError(
-            "load.mask-scl",
-            given=SetOption("mask_scl", mask_scl),
-            classes=", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items()),
-        )
+        known = ", ".join(f"{number} {name}" for number, name in SCL_CLASSES.items())
+        raise OptionError("load.mask-scl", given=SetOption("mask_scl", mask_scl), classes=known)
     return tuple(int(one) for one in classes)
 
 
@@ -321,9 +309,7 @@ def _resampling_by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str,
     bands = {name: band_of(SENTINEL2, name) for name in given}
     unknown = [str(n) for n, band in bands.items() if band is None and n not in ("*", SCL)]
     if unknown:
-        raise OptionError(
-            "load.resampling", option=SetOption("resampling"), unknown=unknown, known=list(LABELS)
-        )
+        raise OptionError("load.resampling", unknown=unknown, known=list(LABELS))
     by_band = {bands[name]: str(how) for name, how in given.items()}
     rest = str(given.get("*", "nearest"))
     by_asset = {key: by_band.get(band_of(SENTINEL2, name), rest) for key, name in names.items()}
@@ -333,7 +319,7 @@ def _resampling_by_asset(resampling: Any, names: Mapping[str, str]) -> dict[str,
 def _labelled(
     cube: xr.Dataset, dates: Sequence[Sequence[S2Item]], classes: tuple[int, ...]
 ) -> xr.Dataset:
-    """Say which items each date is made of, in text and numbers that every format holds."""
+    """Label each date with its items, in text and numbers, which every format can hold."""
 
     def text(of: Callable[[S2Item], str]) -> tuple[str, Any]:
         joined = [" ".join(dict.fromkeys(filter(None, map(of, date)))) for date in dates]
@@ -348,11 +334,7 @@ def _labelled(
         platform=text(lambda one: one.platform),
         processing_baseline=text(lambda one: one.baseline),
         added_offset=text(lambda one: str(one.offset)),
-        cloud_cover=(
-            "time",
-            np.array([clouds(date) for date in dates], np.float32),
-            {"units": "percent"},
-        ),
+        cloud_cover=("time", np.array([*map(clouds, dates)], np.float32), {"units": "percent"}),
     )
     if SCL in cube:
         meanings = " ".join(name.replace(" ", "_") for name in SCL_CLASSES.values())

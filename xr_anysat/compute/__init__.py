@@ -1,1 +1,1 @@
-"""Blocks of numbers to embeddings: numpy in, numpy out, and the networks at work."""
+"""Blocks of numbers to embeddings: numpy in, numpy out; the networks that compute them."""

@@ -1,4 +1,4 @@
-"""Pixels of a chunk to patch tokens, and to their own: numpy in, numpy out, once per pixel."""
+"""Pixels of a chunk to patch tokens and pixel tokens: numpy in, numpy out, once per pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class EncodeSpec:
     Parameters
     ----------
     model
-        With its weights found.
+        Pinned to its weights.
     patch
         Pixels of a patch.
     gsd
@@ -43,15 +43,15 @@ class EncodeSpec:
     nodata
         Values that stand for missing.
     normalization
-        See there.
+        How values are normalised.
     groups
         Dates of each median composite, or None.
-    tile
-        Pixels of a tile, for normalisation by tile.
+    tile_pixels
+        Along a side of a tile, for normalisation by tile.
     sub_patches
         Whether the pixels' own tokens are wanted.
     dtype
-        Of these.
+        Of the pixels' tokens.
     """
 
     model: Model
@@ -61,13 +61,13 @@ class EncodeSpec:
     nodata: tuple[float, ...]
     normalization: Normalization
     groups: tuple[tuple[int, ...], ...] | None = None
-    tile: int | None = None
+    tile_pixels: int | None = None
     sub_patches: bool = False
     dtype: str = "float32"
 
 
 def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
-    """Say how the pixels of one sensor of a job are encoded."""
+    """Describe how the pixels of one sensor of a job are encoded."""
     by_tile = each.normalization.kind == "tile_zscore"
     return EncodeSpec(
         model=job.model,
@@ -77,14 +77,14 @@ def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
         nodata=each.cube.spec.nodata,
         normalization=each.normalization,
         groups=each.groups,
-        tile=job.layout.rows.axis.tile * each.pixels.patch if by_tile else None,
+        tile_pixels=job.layout.rows.axis.tile * each.pixels.patch if by_tile else None,
         sub_patches=job.output.map_mode == "grid",
         dtype=job.output.map_dtype,
     )
 
 
 class Encoded(NamedTuple):
-    """What `encode_chunk` gives.
+    """Result of `encode_chunk`.
 
     `tokens` (rows, columns, D) float32, NaN for a patch without any valid pixel; `seen` (h, w)
     bool, pixels with any valid date; `sub` (D, h, w), NaN where not seen, or None.
@@ -125,7 +125,7 @@ def encode_chunk(
     stats
         (2, 10), where the normalisation has no numbers of its own.
     spec
-        The rest.
+        How to encode them.
     wanted
         (rows, columns) bool, the patches to encode, or None for all; the others are as missing.
 
@@ -143,7 +143,7 @@ def encode_chunk(
         values, valid = composite(values, valid, spec.groups)
     how = spec.normalization
     if how.kind == "tile_zscore":  # whole tiles: before they are cut into blocks
-        values = normalize(values, valid, how, tile=spec.tile)
+        values = normalize(values, valid, how, tile_pixels=spec.tile_pixels)
         how = Normalization(kind="none", name=how.name)
     engine = engine_of(spec.model)
     rows, columns = -(-height // spec.patch), -(-width // spec.patch)
@@ -154,10 +154,10 @@ def encode_chunk(
     def encode(block: Block) -> None:
         pixels = block.pixels(spec.patch)
         ready = normalize(values[:, :, *pixels], valid[:, *pixels], how, stats)
-        found, own = _encode_block(engine, ready, valid[:, *pixels], spec)
-        tokens[block.rows, block.columns] = found
+        of_patches, of_pixels = _encode_block(engine, ready, valid[:, *pixels], spec)
+        tokens[block.rows, block.columns] = of_patches
         if sub is not None:
-            sub[:, *pixels] = own
+            sub[:, *pixels] = of_pixels
 
     size = max(1, engine.tokens // (spec.patch**2 + 1))
     for _ in engine.map(encode, _blocks(rows, columns, size)):
@@ -191,7 +191,7 @@ def _encode_block(
     valid
         (T, h, w).
     spec
-        The rest.
+        How to encode them.
 
     Returns
     -------
@@ -205,12 +205,12 @@ def _encode_block(
     channels = spec.model.config.width
     dates = _by_patch(torch.from_numpy(valid)[:, None], patch)[..., 0]  # (P, m, T)
     seen = dates.any(dim=2)  # (P, m)
-    there = seen.any(dim=1).nonzero().squeeze(1)
-    if not len(there):
+    places = seen.any(dim=1).nonzero().squeeze(1)
+    if not len(places):
         nothing = np.full((channels, height, width), np.nan, dtype=spec.dtype)
         return np.full((rows, columns, channels), np.nan, dtype=np.float32), nothing
     series = _by_patch(engine.send(ready), patch)  # (P, m, T, 10)
-    dates, seen, there = (engine.send(each.numpy()) for each in (dates, seen, there))
+    dates, seen, places = (engine.send(each.numpy()) for each in (dates, seen, places))
     day_of_year = torch.tensor(spec.day_of_year, device=engine.device)
 
     def encode(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -234,12 +234,12 @@ def _encode_block(
             sub[missing] = float("nan")
         return tokens, sub
 
-    found = engine.halving(encode, there)
-    spread = _spread([tokens for tokens, _ in found], there, len(seen))
+    encoded = engine.halving(encode, places)
+    spread = _spread([tokens for tokens, _ in encoded], places, len(seen))
     of_patches: Floats = engine.fetch(spread.float().unflatten(0, (rows, columns)))
     if not spec.sub_patches:
         return of_patches, None
-    spread = _spread([sub for _, sub in found if sub is not None], there, len(seen))
+    spread = _spread([sub for _, sub in encoded if sub is not None], places, len(seen))
     spread = spread.view(rows, columns, patch, patch, channels).permute(4, 0, 2, 1, 3)
     spread = spread.flatten(3, 4).flatten(1, 2)[:, :height, :width]
     return of_patches, engine.fetch(spread.to(getattr(torch, spec.dtype)))
@@ -257,7 +257,7 @@ def _by_patch(values: "torch.Tensor", patch: int) -> "torch.Tensor":
 
 
 def _spread(parts: "list[torch.Tensor]", places: "torch.Tensor", size: int) -> "torch.Tensor":
-    """Put the results of some patches to their places among all; the rest is NaN."""
+    """Put the results of some patches in their places among all; the rest is NaN."""
     import torch
 
     if len(parts[0]) == size:

@@ -192,7 +192,7 @@ class Engine:
 
 
 def engine_of(model: Model) -> Engine:
-    """Take the process's engine of a model; its network is loaded when it is first asked for.
+    """Engine of a model in this process. Its network is loaded at the first call.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def resolved_precision(model: Model, device: "torch.device") -> str:
 
 
 def _multiplies_bfloat16(device: "torch.device") -> bool:
-    """Whether a device has instructions for products of bfloat16, and is not just able to."""
+    """Whether a device has instructions for products of bfloat16, rather than emulating them."""
     import torch
 
     if device.type == "cuda":
@@ -279,7 +279,7 @@ def _load(model: Model, device: "torch.device", precision: str) -> "AnySat":
 
 
 def _pool(device: "torch.device", lanes: int) -> ThreadPoolExecutor:
-    """Take the lanes of a device, made when they are first needed."""
+    """Lanes of a device, made at the first call."""
     import torch
 
     key = (str(device), lanes)
@@ -302,7 +302,7 @@ def _pool(device: "torch.device", lanes: int) -> ThreadPoolExecutor:
 
 
 def _stream(device: "torch.device") -> "torch.cuda.Stream":
-    """Take the stream of this lane."""
+    """Stream of this lane."""
     import torch
 
     streams = _here.__dict__.setdefault("streams", {})
@@ -316,13 +316,13 @@ def _threads() -> int:
     """Count the threads that this process may compute with."""
     import torch
 
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    asked = int(said) if said.isdigit() else 0
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    limit = int(variable) if variable.isdigit() else 0
     worker = _dask_worker()
     if worker is not None:  # its nanny says OMP_NUM_THREADS=1, meaning one for each of its threads
-        return max(worker, asked)
+        return max(worker, limit)
     if parent_process() is not None:  # one of many, as of dask's "processes" scheduler
-        return asked or 1
+        return limit or 1
     return torch.get_num_threads()
 
 
@@ -338,7 +338,7 @@ def _dask_worker() -> int | None:
 
 
 def _forget() -> None:
-    """Lanes do not come along when a process forks."""
+    """Forget the lanes of the parent process: their threads do not survive a fork."""
     global _lock
     _lock = threading.RLock()
     _pools.clear()

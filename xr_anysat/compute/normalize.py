@@ -1,7 +1,7 @@
 """Values of a block of a cube made ready for the network: numpy in, numpy out.
 
 Blocks are (T, C, h, w), bands in AnySat's order, north up. Statistics are moments: count, mean
-and sum of squared deviations per band, in float64, which merge exactly whatever the chunks.
+and sum of squared deviations per band, in float64, which merge exactly for all chunks.
 """
 
 import math
@@ -29,8 +29,8 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 SCALE_RATIO = 200
-"""Values that are so many times smaller (or larger) than the statistics' mean are on another
-scale: DN and reflectance differ by 10 000. Of six Sentinel-2 cubes, clouds, snow and shadows among
+"""Values that are smaller or larger than the statistics' mean by this factor are on another scale:
+DN and reflectance differ by 10 000. Of six Sentinel-2 cubes, clouds, snow and shadows among
 them, 98 % of the values in 16 x 16 pixels of one date are below 508 to 18 075 DN, and the means of
 a cube are around 1100 to 4000: a factor of 17 at the most."""
 
@@ -39,10 +39,10 @@ _BRIGHT_REFLECTANCE = 0.2
 reflectance (1.8) as below the darkest water in DN (some 50)."""
 
 _SCALE_SAMPLE = 64
-"""Fewest valid pixel-dates from which a scale is judged."""
+"""Minimum number of valid pixel-dates to judge a scale by."""
 
 _SCALE_SAMPLE_SIZE = 2**18
-"""Pixel-dates, valid or not, that a larger block is thinned out to before."""
+"""Pixel-dates, valid or not, to which a larger block is thinned out first."""
 
 
 def band_moments(values: Array, valid: Bools) -> npt.NDArray[np.float64]:
@@ -100,13 +100,13 @@ def composite(values: Array, valid: Bools, groups: Sequence[Sequence[int]]) -> t
     seen = np.zeros((len(groups), *valid.shape[1:]), dtype=bool)
     for index, group in enumerate(groups):
         dates = list(group)
-        there = valid[dates]
-        count = there.sum(axis=0)  # (h, w)
+        known = valid[dates]
+        count = known.sum(axis=0)  # (h, w)
         seen[index] = count > 0
         for band in range(values.shape[1]):
             with np.errstate(over="ignore"):
                 ranked = values[dates, band].astype(np.float32)
-            np.copyto(ranked, np.inf, where=~there)
+            np.copyto(ranked, np.inf, where=~known)
             ranked.sort(axis=0)
             middle = [np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(dates) - 1)]
             low, high = (np.take_along_axis(ranked, m[None], axis=0)[0] for m in middle)
@@ -119,7 +119,7 @@ def normalize(
     valid: Bools,
     how: Normalization,
     stats: npt.NDArray[np.float64] | None = None,
-    tile: int | None = None,
+    tile_pixels: int | None = None,
 ) -> Floats:
     """Normalise a block.
 
@@ -133,8 +133,8 @@ def normalize(
         The normalisation.
     stats
         (2, C) mean and standard deviation, where `how` has none.
-    tile
-        Pixels of a tile, for "tile_zscore"; the block begins with a tile.
+    tile_pixels
+        Along a side of a tile, for "tile_zscore"; the block begins with a tile.
 
     Returns
     -------
@@ -142,8 +142,8 @@ def normalize(
         (T, C, h, w) float32, zero where not valid.
     """
     if how.kind == "tile_zscore":
-        assert tile is not None
-        return _by_tile(values, valid, tile)
+        assert tile_pixels is not None
+        return _by_tile(values, valid, tile_pixels)
     out = _without_missing(values, valid)
     match how.kind:
         case "none":

@@ -31,14 +31,14 @@ class TileSpec:
     Parameters
     ----------
     model
-        With its weights found.
+        Pinned to its weights.
     patch_size
         Metres.
     rows, columns
         (start, stop) of each tile along each axis, in patches of the window; every pair of a row
         and a column is a tile.
-    tile
-        Patches of a complete tile.
+    tile_patches
+        Along a side of a complete tile.
     blended
         Whether tiles overlap.
     whole_tiles
@@ -51,10 +51,14 @@ class TileSpec:
     patch_size: float
     rows: tuple[tuple[int, int], ...]
     columns: tuple[tuple[int, int], ...]
-    tile: int
+    tile_patches: int
     blended: bool
     whole_tiles: bool = False
     chosen: tuple[tuple[int, int], ...] | None = None
+
+    def window(self, place: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of patches of a tile, by its place among those of the window."""
+        return slice(*self.rows[place[0]]), slice(*self.columns[place[1]])
 
 
 class TileSums(NamedTuple):
@@ -72,7 +76,7 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
     tokens
         (rows, columns, D), NaN where missing.
     spec
-        The tiles.
+        Which tiles to encode.
 
     Returns
     -------
@@ -81,14 +85,14 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
         NaN for a tile without any valid patch, or not chosen.
     """
     engine = engine_of(spec.model)
-    there = ~np.isnan(tokens[..., 0])
-    batches = list(_batches(there, spec, engine.tokens))
+    valid = ~np.isnan(tokens[..., 0])
+    batches = list(_batches(valid, spec, engine.tokens))
 
     def encode(batch: Places) -> "torch.Tensor":
         import torch
 
         return torch.cat(
-            engine.halving(lambda part: _encode_tiles(engine, tokens, there, part, spec), batch)
+            engine.halving(lambda part: _encode_tiles(engine, tokens, valid, part, spec), batch)
         )
 
     if spec.whole_tiles:
@@ -99,10 +103,10 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
             tiles[tuple(np.transpose(batch))] = values[:, 0]
         return tiles
     if engine.device.type == "cpu":  # batches side by side, added up here in their order
-        sums = TileSums(np.zeros_like(tokens), np.zeros(there.shape, dtype=np.float32))
+        sums = TileSums(np.zeros_like(tokens), np.zeros(valid.shape, dtype=np.float32))
         embedded = engine.map(lambda batch: engine.fetch(encode(batch)), batches)
         for batch, values in zip(batches, embedded, strict=True):
-            _add(sums, values, _shares(there, batch, spec), batch, spec)
+            _add(sums, values, _shares(valid, batch, spec), batch, spec)
         return sums
 
     def encode_all(shape: tuple[int, ...]) -> TileSums:  # large batches, added up on the device
@@ -110,7 +114,7 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
 
         total, weight = (torch.zeros(size, device=engine.device) for size in (shape, shape[:2]))
         for batch in batches:
-            shares = engine.send(_shares(there, batch, spec))
+            shares = engine.send(_shares(valid, batch, spec))
             _add((total, weight), encode(batch), shares, batch, spec)
         # what stays in the graph is copied out of the pinned memory of copies under way
         return TileSums(engine.fetch(total).copy(), engine.fetch(weight).copy())
@@ -118,14 +122,14 @@ def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:
     return next(engine.map(encode_all, [tokens.shape]))
 
 
-def _batches(there: Bools, spec: TileSpec, size: int) -> Iterator[Places]:
-    """Tiles of one shape together, complete ones apart from those with holes; none empty."""
+def _batches(valid: Bools, spec: TileSpec, size: int) -> Iterator[Places]:
+    """Batches of tiles of one shape, those with holes apart; empty tiles are left out."""
     groups: dict[tuple[int, int, bool], Places] = {}
     every = product(range(len(spec.rows)), range(len(spec.columns)))
-    for row, column in every if spec.chosen is None else spec.chosen:
-        seen = there[slice(*spec.rows[row]), slice(*spec.columns[column])]
+    for place in every if spec.chosen is None else spec.chosen:
+        seen = valid[spec.window(place)]
         if seen.any():
-            groups.setdefault((*seen.shape, bool(seen.all())), []).append((row, column))
+            groups.setdefault((*seen.shape, bool(seen.all())), []).append(place)
     for (rows, columns, _), places in groups.items():
         step = max(1, size // (rows * columns + 1))
         for start in range(0, len(places), step):
@@ -133,12 +137,12 @@ def _batches(there: Bools, spec: TileSpec, size: int) -> Iterator[Places]:
 
 
 def _encode_tiles(
-    engine: Engine, tokens: Floats, there: Bools, places: Places, spec: TileSpec
+    engine: Engine, tokens: Floats, valid: Bools, places: Places, spec: TileSpec
 ) -> "torch.Tensor":
     """Encode tiles of one shape, in a lane: (B, 1 + patches, D), or (B, 1, D) of whole tiles."""
-    windows = [(slice(*spec.rows[r]), slice(*spec.columns[c])) for r, c in places]
+    windows = list(map(spec.window, places))
     batch = np.stack([tokens[window] for window in windows])
-    holes = np.stack([~there[window] for window in windows])
+    holes = np.stack([~valid[window] for window in windows])
     holed = bool(holes.any())
     if holed:
         batch[holes] = 0
@@ -152,20 +156,19 @@ def _encode_tiles(
     return embedded
 
 
-def _shares(there: Bools, places: Places, spec: TileSpec) -> Floats:
+def _shares(valid: Bools, places: Places, spec: TileSpec) -> Floats:
     """Weights of the patches of tiles, (B, rows, columns), zero where a patch is missing."""
-    seen = np.stack([there[slice(*spec.rows[r]), slice(*spec.columns[c])] for r, c in places])
-    _, rows, columns = seen.shape
+    seen = np.stack([valid[window] for window in map(spec.window, places)])
     if not spec.blended:
         return seen.astype(np.float32)
-    return np.outer(blend_weights(spec.tile, rows), blend_weights(spec.tile, columns)) * seen
+    down, across = (blend_weights(spec.tile_patches, length) for length in seen.shape[1:])
+    return np.outer(down, across) * seen
 
 
 def _add(sums: Any, embedded: Any, shares: Any, places: Places, spec: TileSpec) -> None:
-    """Add tiles to sums over the patches of a window: arrays alike, of numpy or of torch."""
+    """Add tiles to sums over the patches of a window, all of numpy or all of torch."""
     total, weight = sums
     weighted = embedded[:, 1:].reshape(*shares.shape, -1) * shares[..., None]
-    for index, (row, column) in enumerate(places):
-        window = (slice(*spec.rows[row]), slice(*spec.columns[column]))
+    for index, window in enumerate(map(spec.window, places)):
         total[window] += weighted[index]
         weight[window] += shares[index]

@@ -1,1 +1,1 @@
-"""Dask graphs, and how they are run: nothing of what tasks compute."""
+"""Dask graphs, and how they are run; what their tasks compute lies elsewhere."""

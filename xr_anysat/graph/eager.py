@@ -1,4 +1,4 @@
-"""Cubes in memory: their graphs are computed at once, with a progress bar if someone may see it."""
+"""Results of cubes in memory, which are computed at once, with a progress bar."""
 
 from typing import cast
 

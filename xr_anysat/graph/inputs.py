@@ -1,4 +1,4 @@
-"""Reading of a sensor's cube: for its statistics first where these are pending, then by chunks."""
+"""Reading a sensor's cube: first for its statistics, where these are pending, then by chunks."""
 
 import dask.array as da
 
@@ -13,14 +13,14 @@ __all__ = ["lazy_stats", "read_input", "with_known_stats"]
 
 
 def lazy_stats(each: SensorInput) -> da.Array | None:
-    """(2, C) mean and deviation that an input needs and does not have; None where it has them."""
+    """(2, C) mean and deviation, lazy, where an input needs some and has no numbers yet."""
     if not each.pending or each.stats is not None:
         return each.stats
     return stats_of(lazy_moments(each.cube))
 
 
 def with_known_stats(job: EmbedJob) -> EmbedJob:
-    """Compute the statistics of a cube in memory, so that the result can tell them."""
+    """Compute the statistics of a cube in memory, for the attributes of the result."""
     each = job.reference
     stats = lazy_stats(each)
     if job.lazy or stats is None or each.normalization.fixed:
@@ -44,22 +44,12 @@ def read_input(
         cube = cube.with_arrays(*after([cube.values, cube.valid], stats))
     if each.used is not None:  # after the statistics, which are of the whole cube
         cube = cube.at_dates(each.used)
-    layout = job.layout
-    rows, columns = (
-        each.pixels.span(axis, chunks.patches_of(wanted))
-        for axis, (chunks, wanted) in enumerate(
-            ((layout.rows, part.rows.encoded), (layout.columns, part.columns.encoded))
-        )
-    )
-    if (rows.stop - rows.start, columns.stop - columns.start) != each.pixels.shape:
-        cube = cube.window(rows, columns)
-    work = tuple(
-        sizes[slice(*wanted)]
-        for sizes, wanted in zip(
-            (each.pixels.sizes(0, layout.rows), each.pixels.sizes(1, layout.columns)),
-            (part.rows.encoded, part.columns.encoded),
-            strict=True,
-        )
-    )
+    spans, work = [], []
+    axes = (job.layout.rows, part.rows), (job.layout.columns, part.columns)
+    for n, (axis, needed) in enumerate(axes):
+        spans.append(each.pixels.span(n, axis.patches_of(needed.encoded)))
+        work.append(each.pixels.sizes(n, axis)[slice(*needed.encoded)])
+    if tuple(span.stop - span.start for span in spans) != each.pixels.shape:
+        cube = cube.window(*spans)
     values = cut(cube.values, work)
     return values, None if cube.valid is None else cut(cube.valid, work), stats

@@ -7,14 +7,15 @@ b. *tiles*: the tiles that begin in a chunk, from the patch tokens of the chunk 
    it that the tiles reach into: a halo of tokens, never of imagery;
 c. *patches* or *pixels*: what the tiles of this chunk and of those before it say about a chunk.
 
-What waits for neighbours is kept apart from what need not: sub-patch tokens from patch tokens, and
-the sums of a window by the chunk that they are about.
+What has to wait for neighbours is kept apart from what has not: patch tokens from sub-patch tokens,
+and the sums of a window by the chunk that they are about.
 
-Tasks hold keys and small frozen descriptions, shared between tasks; names follow from the input's
+Tasks are plain tuples, because dask's `Task` pickles to more than twice the size. They hold keys
+and small frozen descriptions, shared between tasks; names follow from the input's
 names and the descriptions, so that the same call gives the same keys.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, product
 from typing import Any
@@ -43,7 +44,7 @@ Tasks = dict[Key, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockPlacement:
-    """Where blocks lie within the array that they are put together to.
+    """Where blocks lie within the array that they are assembled to.
 
     `blocks` pairs the overlap along the rows with that along the columns, block by block;
     `shape` is (rows, columns) in patches.
@@ -67,27 +68,22 @@ def embed_array(job: EmbedJob, part: MapPart | None = None) -> da.Array:
     selection = job.selection
     part = part or job.whole
     encoded = list(filter(selection.has_patches, part.encoded))
-    some = [] if selection.cells is None else [selection.cells]
     (each,) = job.inputs
     values, mask, stats = read_input(job, each, part)
     parents: list[Any] = [array for array in (values, mask, stats) if array is not None]
-    layout, spec = job.layout, encode_spec(job, each)
-    token = tokenize(
-        job.output.map_mode, layout, spec, part, *(array.name for array in parents), *some
-    )
+    spec, names = encode_spec(job, each), [array.name for array in parents]
+    token = tokenize(job.output.map_mode, job.layout, spec, part, selection.cells, names)
     top, left = part.rows.encoded[0], part.columns.encoded[0]
     encode = f"anysat-encode-{token}"
     tasks: Tasks = {}
     for i, j in encoded:
-        _put(
-            tasks,
-            (encode, i, j),
+        tasks[encode, i, j] = (
             encode_chunk,
             (values.name, 0, 0, i - top, j - left),
             None if mask is None else (mask.name, 0, i - top, j - left),
             None if stats is None else (stats.name, 0, 0),
             spec,
-            *([selection.patches_of((i, j))] if some else []),
+            selection.patches_of((i, j)),
         )
     graph = HighLevelGraph.from_collections(encode, tasks, dependencies=parents)
     tokens, graph = _add_field(graph, encode, "tokens", encoded, token)
@@ -134,19 +130,14 @@ def _tile_tasks(name: str, tokens: str, job: EmbedJob, part: MapPart) -> Tasks:
             patch_size=job.layout.patch_size,
             rows=row.tiles,
             columns=column.tiles,
-            tile=axis.tile,
+            tile_patches=axis.tile,
             blended=axis.overlapping,
             whole_tiles=job.output.cells == "tile",
             chosen=selection.tiles_of(chunk),
         )
-        _put(
-            tasks,
-            (name, *chunk),
-            _window_tiles,
-            [(tokens, *other) for other in compress(seen, needed)],
-            shared(_placement(overlaps, (row.patches, column.patches), needed)),
-            shared(spec),
-        )
+        blocks = [(tokens, *other) for other in compress(seen, needed)]
+        placement = _placement(overlaps, (row.patches, column.patches), needed)
+        tasks[name, *chunk] = (_window_tiles, blocks, shared(placement), shared(spec))
     return tasks
 
 
@@ -161,7 +152,7 @@ class _Window:
 
 
 def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
-    """Give the window of each chunk that a tile begins in."""
+    """Yield the window of each chunk that a tile begins in."""
     for index in range(*part.tiles):
         if not axis.tiles_of(index):
             continue
@@ -178,22 +169,23 @@ def _windows(axis: ChunkedAxis, part: Part) -> Iterator[_Window]:
 def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     """Tasks that do nothing, each after the one before, row by row.
 
-    What takes its turn from them has the more tasks behind it the farther down the map it lies.
-    Dask works towards what has the fewest first, and would break ties by names, in which block
-    10 comes before block 2: now it goes row by row, and few blocks wait for their neighbours.
+    A task that depends on one of them has more tasks before it the farther down the map it lies.
+    Dask first works towards the task with the fewest, and would break ties by names, in which
+    block 10 comes before block 2. With turns it goes row by row, and few blocks wait for their
+    neighbours.
     """
     tasks: Tasks = {}
     before: Key | None = None
     for i, j in chunks:
-        _put(tasks, (name, i, j), _turn, before)
+        tasks[name, i, j] = (_turn, before)
         before = (name, i, j)
     return tasks
 
 
 def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
-    """Take apart what the tiles of a chunk say about each chunk that they see.
+    """Split the sums over the tiles of a chunk by the chunk that they are about.
 
-    So the sums of a whole window need not wait for the last of its neighbours.
+    The sums of a whole window then need not wait for the last of its neighbours.
     """
     shared, selection = _Shared(), job.selection
     rows = list(_seen_from(job.layout.rows, part.rows))
@@ -201,13 +193,13 @@ def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
     tasks: Tasks = {}
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
         if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
-            key = (name, i, j, to_row, to_column)
-            _put(tasks, key, _part, (tiles, i, j), shared((row, column)))
+            area = shared((row, column))
+            tasks[name, i, j, to_row, to_column] = (_part, (tiles, i, j), area)
     return tasks
 
 
 def _seen_from(axis: ChunkedAxis, part: Part) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Chunk with tiles, chunk that they see, and where in their window."""
+    """Yield a chunk with tiles, a chunk that they see, and where it lies in their window."""
     for index in range(*part.result):
         for overlap in axis.contributions(index):
             yield overlap.index, index, overlap.source
@@ -224,25 +216,19 @@ def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart
         ranges = (layout.rows.patch_range(i), layout.columns.patch_range(j))
         if not selection.has_results((i, j)):
             shape = (job.width, *(stop - start for start, stop in ranges))
-            _put(tasks, key, _nothing, shape, dtype)
+            tasks[key] = (_nothing, shape, dtype)
             continue
         seen = [(r.index, c.index) for r, c in product(row, column)]
         needed = list(map(selection.has_tiles, seen))
         whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
-        _put(
-            tasks,
-            key,
-            _patch_block,
-            [(parts, *chunk, i, j) for chunk in compress(seen, needed)],
-            shared(_placement(whole, ranges, needed)),
-            dtype,
-            (turns, i, j),
-        )
+        blocks = [(parts, *chunk, i, j) for chunk in compress(seen, needed)]
+        placement = shared(_placement(whole, ranges, needed))
+        tasks[key] = (_patch_block, blocks, placement, dtype, (turns, i, j))
     return tasks
 
 
 def _whole(overlap: Overlap) -> Overlap:
-    """Give the overlap with a part that was cut out already."""
+    """Overlap with a part that was cut out already."""
     start, stop = overlap.source
     return replace(overlap, source=(0, stop - start))
 
@@ -250,13 +236,13 @@ def _whole(overlap: Overlap) -> Overlap:
 def _pixel_tasks(
     name: str, patches: str, seen: str, encode: str, spec: EncodeSpec, part: MapPart
 ) -> Tasks:
-    """Context and local halves apart, so that the local one need not wait for its neighbours."""
+    """Write context and local halves apart: the local one does not wait for its neighbours."""
     tasks: Tasks = {}
     for i, j in part.chunks:
         at = part.at(i, j)
         of_patches, of_pixels = (patches, 0, *at), (seen, i, j)
-        _put(tasks, (name, 0, *at), _pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
-        _put(tasks, (name, 1, *at), _field, (encode, i, j), "sub")
+        tasks[name, 0, *at] = (_pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
+        tasks[name, 1, *at] = (_field, (encode, i, j), "sub")
     return tasks
 
 
@@ -268,10 +254,10 @@ def _whole_tile_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Ta
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
         key = (name, 0, row, column)
         if job.selection.has_tiles((i, j)):
-            _put(tasks, key, _features_first, (tiles, i, j), dtype)
+            tasks[key] = (_features_first, (tiles, i, j), dtype)
         else:
             shape = (job.width, len(axes[0].tiles_of(i)), len(axes[1].tiles_of(j)))
-            _put(tasks, key, _nothing, shape, dtype)
+            tasks[key] = (_nothing, shape, dtype)
     return tasks
 
 
@@ -280,7 +266,7 @@ def _placement(
     ranges: tuple[tuple[int, int], tuple[int, int]],
     needed: Sequence[bool],
 ) -> BlockPlacement:
-    """Keys do not matter to a placement, so that chunks that are alike share one."""
+    """Place blocks; without their keys, so that chunks that are alike share a placement."""
     rows, columns = ([replace(o, index=0) for o in axis] for axis in overlaps)
     return BlockPlacement(
         blocks=tuple(compress(product(rows, columns), needed)),
@@ -289,18 +275,13 @@ def _placement(
 
 
 class _Shared:
-    """One object for equal descriptions: a graph of a million tasks holds a handful."""
+    """Keeps one object for equal descriptions: a graph of a million tasks holds a handful."""
 
     def __init__(self) -> None:
         self._seen: dict[Any, Any] = {}
 
     def __call__(self, value: Any) -> Any:
         return self._seen.setdefault(value, value)
-
-
-def _put(tasks: Tasks, key: Key, function: Callable[..., Any], *arguments: Any) -> None:
-    """Add a task as a plain tuple: dask's `Task` pickles to more than twice the size."""
-    tasks[key] = (function, *arguments)
 
 
 def _add(graph: HighLevelGraph, name: str, tasks: Tasks, dependencies: list[str]) -> HighLevelGraph:
@@ -315,9 +296,7 @@ def _add_field(
     graph: HighLevelGraph, encode: str, field: str, chunks: list[tuple[int, int]], token: str
 ) -> tuple[str, HighLevelGraph]:
     name = f"anysat-{field}-{token}"
-    tasks: Tasks = {}
-    for i, j in chunks:
-        _put(tasks, (name, i, j), _field, (encode, i, j), field)
+    tasks: Tasks = {(name, i, j): (_field, (encode, i, j), field) for i, j in chunks}
     return name, _add(graph, name, tasks, [encode])
 
 
@@ -340,7 +319,7 @@ def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> Tile
 
 
 def _assemble(blocks: list[Array], placement: BlockPlacement) -> Array:
-    """Put parts of blocks together to one array."""
+    """Assemble parts of blocks to one array."""
     out = np.zeros((*placement.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
     for block, (row, column) in zip(blocks, placement.blocks, strict=True):
         out[_slices(row.target, column.target)] += block[_slices(row.source, column.source)]

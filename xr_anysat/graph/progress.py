@@ -2,8 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TextIO
 
 from xr_anysat.settings import get_option
@@ -14,18 +13,12 @@ LOG_SECONDS = 60.0
 """Between two lines of a log."""
 
 
-@contextmanager
-def progress_bar(
-    progress: bool | None, what: str, unit: str, total: int, done: int
-) -> Iterator[Any]:
-    """Show a bar, if one is wanted, and yield it: ``bar.update(1)`` moves it."""
-    if not _shown(progress):
-        yield _Nothing()
-        return
+def progress_bar(progress: bool | None, what: str, unit: str, total: int, done: int) -> Any:
+    """Bar for a ``with`` statement, hidden unless one is wanted: ``bar.update(1)`` moves it."""
     from tqdm.auto import tqdm
 
-    with tqdm(desc=what, unit=unit, total=total, initial=done, **_where()) as bar:
-        yield bar
+    hidden = not _shown(progress)
+    return tqdm(desc=what, unit=unit, total=total, initial=done, disable=hidden, **_where())
 
 
 def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
@@ -39,7 +32,7 @@ def task_bar(progress: bool | None, what: str) -> AbstractContextManager[Any]:
 
 
 def _shown(progress: bool | None) -> bool:
-    """Whether to show a bar. Unless the user chose, it is shown if someone may be looking."""
+    """Whether to show a bar: as the user chose, or else where somebody may be looking."""
     show = get_option("progress") if progress is None else progress
     if show is None:
         return threading.current_thread() is threading.main_thread() and _watched()
@@ -53,12 +46,6 @@ def _watched() -> bool:
 
 def _where() -> dict[str, Any]:
     return {} if _watched() else {"file": _Lines(sys.stderr), "mininterval": LOG_SECONDS}
-
-
-class _Nothing:
-    def update(self, _: int) -> None: ...
-
-    def set_postfix_str(self, _: str) -> None: ...
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""Tasks that are tried again when they fail, and that do not end the graph when they keep failing.
+"""Tasks that are tried again when they fail, and do not end the graph if they keep failing.
 
 Dask's local schedulers give up a whole graph when one of its tasks raises. Here, a task that keeps
 failing returns a `Failed`, tasks that need it return the same `Failed`, and all others go on.

@@ -39,7 +39,7 @@ class RetryPolicy:
     skip
         Whether to leave out results that still fail, instead of ending the run.
     progress
-        Whether to show a progress bar. None: if someone may be looking.
+        Whether to show a progress bar. None: where somebody may be looking.
     """
 
     scheduler: Any
@@ -47,9 +47,14 @@ class RetryPolicy:
     skip: bool
     progress: bool | None
 
-    def is_fatal(self, failed: Failed) -> bool:
-        """Whether a failure ends the run: a cube of another scale or unfit weights always do."""
-        return not self.skip or isinstance(failed.error, ScaleError | WeightsError)
+    def is_fatal(self, value: Any) -> bool:
+        """Whether a value is a `Failed` that ends the run.
+
+        A cube of another scale and unfit weights always do.
+        """
+        if not isinstance(value, Failed):
+            return False
+        return not self.skip or isinstance(value.error, ScaleError | WeightsError)
 
 
 class Stop(Exception):
@@ -76,13 +81,7 @@ def find_scheduler(collection: da.Array, lazily: bool) -> Any:
     return get_scheduler(collections=[collection])
 
 
-def run(
-    results: da.Array,
-    policy: RetryPolicy,
-    done: Done,
-    *,
-    fatal: Callable[[Failed], bool] | None = None,
-) -> None:
+def run(results: da.Array, policy: RetryPolicy, done: Done) -> None:
     """Compute every block of an array, and pass each to `done`.
 
     Parameters
@@ -93,45 +92,40 @@ def run(
         How to compute them.
     done
         Called in this thread, once with each result.
-    fatal
-        Whether a failure ends the run. Default: `policy.is_fatal`.
 
     Raises
     ------
     Stop
-        After a fatal failure.
+        After a failure that ends the run, by `policy.is_fatal`.
     """
-    fatal = policy.is_fatal if fatal is None else fatal
     client = getattr(policy.scheduler, "__self__", None)
     distributed = sys.modules.get("distributed")
     if distributed is not None and isinstance(client, distributed.Client):
-        _run_on_cluster(results, client, policy.retries, fatal, done)
+        _run_on_cluster(results, client, policy, done)
     else:
-        _run_here(results, policy.scheduler, policy.retries, fatal, done)
+        _run_here(results, policy, done)
 
 
-def _run_here(
-    results: da.Array, scheduler: Any, retries: int, fatal: Callable[[Failed], bool], done: Done
-) -> None:
+def _run_here(results: da.Array, policy: RetryPolicy, done: Done) -> None:
     keys = list(flatten(results.__dask_keys__()))
     optimized = results.__dask_optimize__(results.__dask_graph__(), keys)
-    graph = with_retries(dict(optimized), retries)
+    graph = with_retries(dict(optimized), policy.retries)
     pending = set(keys)
 
     def after_task(key: Key, value: Any, _: Any, state: Mapping[str, Any], __: Any) -> None:
         if key not in graph:
             return  # of another graph, computed in another thread
-        if isinstance(value, Failed) and fatal(value):
+        if policy.is_fatal(value):
             raise Stop(value, _results_of(key, state["dependents"], set(keys)))
         if key in pending:
             pending.remove(key)
             done(key, value)
 
     with Callback(posttask=after_task):
-        values = scheduler(graph, keys)
+        values = policy.scheduler(graph, keys)
     for key, value in zip(keys, values, strict=True):  # of a scheduler without callbacks
         if key in pending:
-            if isinstance(value, Failed) and fatal(value):
+            if policy.is_fatal(value):
                 raise Stop(value, [key])
             done(key, value)
 
@@ -149,19 +143,16 @@ def _results_of(task: Key, dependents: Mapping[Key, Iterable[Key]], results: set
     return needing
 
 
-def _run_on_cluster(
-    results: da.Array, client: Any, retries: int, fatal: Callable[[Failed], bool], done: Done
-) -> None:
+def _run_on_cluster(results: da.Array, client: Any, policy: RetryPolicy, done: Done) -> None:
     import distributed
 
-    futures: Any = distributed.futures_of(client.persist(results, retries=retries))
+    futures: Any = distributed.futures_of(client.persist(results, retries=policy.retries))
+    finished = distributed.as_completed(futures, with_results=True, raise_errors=False)
     try:
-        for future, value in distributed.as_completed(
-            futures, with_results=True, raise_errors=False
-        ):
+        for future, value in finished:
             if future.status != "finished":
                 value = _failed(future, value)
-                if fatal(value):
+                if policy.is_fatal(value):
                     raise Stop(value, [future.key])
             done(future.key, value)
     finally:

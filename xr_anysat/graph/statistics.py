@@ -27,14 +27,14 @@ MERGE_EVERY = 16
 """Partial statistics merged at once."""
 
 SAMPLE_WINDOWS = 4, 16
-"""Windows of a sample along an axis: fewer would be chance, more would be many tasks."""
+"""Fewest and most windows of a sample along an axis: fewer are not typical, more are slow."""
 
 SAMPLE_LENGTH = 256
-"""Pixels that a window may have along an axis where more windows are to be had."""
+"""Pixels of a window along an axis beyond which there are more windows, up to the most."""
 
 
 def block_moments(cube: CanonicalCube) -> da.Array:
-    """Moments of each band over each block of a cube, (3, C) to a block of the result."""
+    """Moments of each band over each block of a cube, a block (3, C) of the result for each."""
     values, nodata = rechunk(cube.slabs, {1: -1}), cube.spec.nodata
     mask = cube.valid_like(values)
     token = tokenize("moments", values.name, mask is None or mask.name, nodata)
@@ -70,23 +70,19 @@ def lazy_moments(cube: CanonicalCube) -> da.Array:
 
 
 def sampled(cube: CanonicalCube, share: float) -> CanonicalCube:
-    """Cut windows out of a cube, in all at least a share of its pixels."""
+    """Cut windows out of a cube, with at least a share of its pixels in total."""
     rows, columns = (sample_windows(n, math.sqrt(share)) for n in cube.spec.shape)
-    return cube.with_arrays(
-        *(
-            None if array is None else _windows_of(array, rows, columns)
-            for array in (cube.values, cube.valid)
-        )
-    )
 
+    def windows_of(array: da.Array) -> da.Array:
+        array = da.concatenate([array[..., slice(*each), :] for each in rows], axis=-2)
+        return da.concatenate([array[..., slice(*each)] for each in columns], axis=-1)
 
-def _windows_of(array: da.Array, rows: Any, columns: Any) -> da.Array:
-    array = da.concatenate([array[..., slice(*each), :] for each in rows], axis=-2)
-    return da.concatenate([array[..., slice(*each)] for each in columns], axis=-1)
+    valid = None if cube.valid is None else windows_of(cube.valid)
+    return cube.with_arrays(windows_of(cube.values), valid)
 
 
 def sample_windows(length: int, share: float) -> list[tuple[int, int]]:
-    """Lay windows on an axis: one in the middle of each of as many equal parts of it.
+    """Divide an axis into equal parts, and place a window in the middle of each.
 
     For statistics and fits, a share of the pixels counts, the same ones whatever the chunks; for a
     look (`report.sampling`) the blocks that are read count, and for the numbers of a store

@@ -1,4 +1,4 @@
-"""A job in canonical form: JSON from which attributes and the fingerprints of stores follow."""
+"""The canonical form of a job, in JSON: attributes and fingerprints of stores follow from it."""
 
 import hashlib
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["canonical_form", "digest", "fingerprint"]
 
 
 def canonical_form(job: EmbedJob) -> dict[str, Any]:
-    """Describe a job by what its numbers follow from, the pixels aside."""
+    """Describe a job by all that its numbers depend on, except the pixels."""
     each, spec, output, model = job.reference, job.cube.spec, job.output, job.model
     how = each.normalization
     numbers = None if how.mean is None or how.std is None else [[*how.mean], [*how.std]]
@@ -53,7 +53,7 @@ def canonical_form(job: EmbedJob) -> dict[str, Any]:
 
 
 def fingerprint(job: EmbedJob, mask: Any) -> dict[str, Any]:
-    """Describe a job as far as two can be compared, pixels included.
+    """Describe a job so that two can be compared, pixels included.
 
     The values of a cube in memory are compared by a digest. Those of a lazy cube are not: they
     would have to be read, and the names that dask gives them may change with every run.
@@ -78,14 +78,14 @@ def fingerprint(job: EmbedJob, mask: Any) -> dict[str, Any]:
 
 def digest(values: Any) -> str:
     """Digest of an array, plane by plane: no copy of its size is made."""
-    found = hashlib.blake2b(digest_size=16)
+    state = hashlib.blake2b(digest_size=16)
     for plane in values:
-        found.update(np.ascontiguousarray(plane).data)
-    return f"blake2b:{found.hexdigest()}"
+        state.update(np.ascontiguousarray(plane).data)
+    return f"blake2b:{state.hexdigest()}"
 
 
 def _crs(crs: Any) -> str:
-    """Give the code of a CRS, which no version of PROJ words anew; its text where it has none."""
+    """Code of a CRS, which is the same in all versions of PROJ; its text where it has none."""
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
 
 

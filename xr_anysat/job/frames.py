@@ -1,4 +1,4 @@
-"""Dates that are embedded: all of a cube, or one for each median composite."""
+"""The dates that are embedded: all dates of a cube, or one for each median composite."""
 
 from itertools import chain
 
@@ -27,7 +27,7 @@ def find_frames(
     dates
         ISO 8601, in the cube's order.
     options
-        Of which `frames`, `period` and `frame_date` matter.
+        `frames`, `period` and `frame_date` matter here.
 
     Returns
     -------
@@ -62,29 +62,20 @@ def find_frames(
         ) from None
     if not frames.groups:
         raise OptionError("period.no-dates", period=period, first=moments.min(), last=moments.max())
-    if not frames.empty:
-        return frames.groups, frames.dates, []
-    days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
-    return (
-        frames.groups,
-        frames.dates,
-        [
-            Finding(
-                "frames.empty",
-                empty=frames.empty,
-                count=count,
-                frames=SetOption("frames"),
-                names=", ".join(f"{first} to {last}" for first, last in days),
-                end=", ..." if frames.empty > len(frames.named) else ".",
-            )
-        ],
-    )
+    findings = []
+    if frames.empty:
+        days = ((first.astype("M8[D]"), last.astype("M8[D]")) for first, last in frames.named)
+        names = ", ".join(f"{first} to {last}" for first, last in days)
+        end = ", ..." if frames.empty > len(frames.named) else "."
+        empty = frames.empty
+        findings.append(Finding("frames.empty", empty=empty, count=count, names=names, end=end))
+    return frames.groups, frames.dates, findings
 
 
 def without_unused(
     groups: Groups | None, count: int
 ) -> tuple[Groups | None, tuple[int, ...] | None]:
-    """Count the dates of groups among those that are in any, and give these (None for all)."""
+    """Renumber the dates of groups without unused ones; also the used ones, None for all."""
     used = tuple(sorted(chain.from_iterable(groups or ())))
     if groups is None or len(used) == count:
         return groups, None

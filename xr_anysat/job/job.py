@@ -29,7 +29,7 @@ Chunks = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SensorInput:
-    """What is embedded of one sensor.
+    """Input of a job from one sensor.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class SensorInput:
     groups
         Positions among these of the dates of each composite, or None.
     frames, frame_date
-        The options, of composites.
+        The options for composites.
     """
 
     cube: CanonicalCube
@@ -100,7 +100,7 @@ class SensorInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Output:
-    """What is made of the embedding.
+    """Output of a job.
 
     Parameters
     ----------
@@ -207,12 +207,9 @@ class EmbedJob:
         """What of the map geometries need."""
         if self.output.shares is None:
             return ALL
-        return select(
-            self.output.shares.cells,
-            self.layout.rows,
-            self.layout.columns,
-            whole_tiles=self.output.cells == "tile",
-        )
+        layout, whole_tiles = self.layout, self.output.cells == "tile"
+        cells = self.output.shares.cells
+        return select(cells, layout.rows, layout.columns, whole_tiles=whole_tiles)
 
     def part(self, rows: tuple[int, int], columns: tuple[int, int]) -> MapPart:
         """Find what a part of the map needs: chunks of it as (first, one after the last)."""

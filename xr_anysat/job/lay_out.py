@@ -1,36 +1,35 @@
-"""Patches, tiles and chunks laid on a cube, or why they do not fit."""
+"""Patches and tiles of a cube's pixels, or why they do not fit."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption, given
-from xr_anysat.layout.chunks import working_chunks
 from xr_anysat.layout.grid import PatchGrid, PixelGrid, coarse_grid
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.layout.tiles import ChunkedAxis
 
 from .options import Options, check_whole, is_number
 
-__all__ = ["lay_chunks", "lay_patches", "many_patches"]
+__all__ = ["lay_patches", "many_patches"]
 
 PATCH_PIXELS = 4
-"""Default patch: 40 m at 10 m, of the sizes that pretraining saw the most usual."""
+"""Default patch: 40 m at 10 m, the most usual size in pretraining."""
 
 ADVISED_PATCHES = 1024
-"""Patches of a tile that the network's authors advise to stay below."""
+"""The network's authors advise to have fewer patches in a tile."""
 
 
 def lay_patches(options: Options, geobox: GeoBox, gsd: float) -> tuple[PatchGrid, PixelGrid]:
-    """Lay patches and tiles on the pixels of a cube, in one chunk.
+    """Divide the pixels of a cube into patches and tiles, in one chunk.
 
     Parameters
     ----------
     options
-        Of which `patch_size`, `tile_size`, `overlap` and `input_prep` matter.
+        `patch_size`, `tile_size`, `overlap` and `input_prep` matter here.
     geobox, gsd
         Grid of the pixels, and metres of one.
 
@@ -81,63 +80,20 @@ def _find_patch(patch_size: Any, gsd: float) -> tuple[float, int]:
     return float(size), patch
 
 
-def many_patches(grid: PatchGrid, pixels: PixelGrid, options: Options) -> list[Finding]:
+def many_patches(grid: PatchGrid, pixels: PixelGrid, options: Options) -> Iterator[Finding]:
     """Find tiles of more patches, and patches of more pixels, than attention is meant for."""
-    findings: list[Finding] = []
-    seen = math.prod(grid.tile_shape)
-    size = SetOption("image_size" if options.input_prep == "resize" else "tile_size")
+    seen, size = math.prod(grid.tile_shape), grid.patch_size
+    argument = "image_size" if options.input_prep == "resize" else "tile_size"
+    patch = SetOption("patch_size", python="patch_size")
     if seen >= ADVISED_PATCHES:
-        findings.append(
-            Finding(
-                "tile.many-patches",
-                tile=grid.rows.axis.tile * pixels.patch,
-                seen=seen,
-                size=grid.patch_size,
-                advised=ADVISED_PATCHES,
-                argument=SetOption(size.name, python=size.name),
-                patch=SetOption("patch_size", python="patch_size"),
-            )
+        yield Finding(
+            "tile.many-patches",
+            tile=grid.rows.axis.tile * pixels.patch,
+            seen=seen,
+            size=size,
+            advised=ADVISED_PATCHES,
+            argument=SetOption(argument, python=argument),
+            patch=patch,
         )
     if pixels.patch**2 >= ADVISED_PATCHES:
-        findings.append(
-            Finding(
-                "patch.many-pixels",
-                size=grid.patch_size,
-                count=pixels.patch**2,
-                patch=SetOption("patch_size", python="patch_size"),
-            )
-        )
-    return findings
-
-
-def lay_chunks(
-    axes: tuple[ChunkedAxis, ChunkedAxis],
-    pixels: PixelGrid,
-    sizes: Sequence[Sequence[int]],
-    *,
-    unit: int,
-    in_bytes: float,
-    out_bytes: float,
-    longest: int | None,
-) -> tuple[ChunkedAxis, ChunkedAxis]:
-    """Cut axes of patches into chunks as they are worked on.
-
-    Parameters
-    ----------
-    axes
-        Rows and columns.
-    pixels
-        Of the sensor that chunks follow.
-    sizes
-        That sensor's own chunks along y and x, in pixels.
-    unit
-        Patches that every edge is a multiple of.
-    in_bytes, out_bytes, longest
-        As in `working_chunks`.
-    """
-    work = working_chunks(sizes, unit * pixels.patch, in_bytes, out_bytes, longest)
-    rows, columns = (
-        ChunkedAxis(axis=each.axis, chunks=tuple(-(-n // pixels.patch) for n in lengths))
-        for each, lengths in zip(axes, work, strict=True)
-    )
-    return rows, columns
+        yield Finding("patch.many-pixels", size=size, count=pixels.patch**2, patch=patch)

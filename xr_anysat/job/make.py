@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from xr_anysat.cube.canonical import MEMORY_CHUNK, CanonicalCube, Cube, understand
+from xr_anysat.cube.canonical import MEMORY_CHUNK, Cube, understand
 from xr_anysat.cube.resize import resized
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import SetOption
+from xr_anysat.layout.chunks import working_chunks
 from xr_anysat.layout.geometries import Geometries, as_geometries
-from xr_anysat.layout.grid import PatchGrid, PixelGrid
 from xr_anysat.layout.shares import find_shares
 
 from .frames import find_frames, without_unused
 from .job import EmbedJob, Output, SensorInput
-from .lay_out import lay_chunks, lay_patches, many_patches
+from .lay_out import lay_patches, many_patches
 from .model import as_model
 from .normalization import find_normalization
 from .options import Options, check_whole
@@ -23,7 +23,7 @@ __all__ = ["make_job", "options_of"]
 
 
 def options_of(mode: str, options: Mapping[str, Any]) -> Options:
-    """Take the options of `embed` that another call was given.
+    """Options of `embed` from those given to another function.
 
     Raises
     ------
@@ -88,50 +88,32 @@ def make_job(cube: Cube, options: Options) -> EmbedJob:
 def _find_geometries(options: Options, geobox: Any) -> Geometries | None:
     if options.geometry is None:
         if options.geometry_crs is not None:
-            raise OptionError(
-                "geometry.absent", SetOption("geometry"), option=SetOption("geometry_crs")
-            )
+            raise OptionError("geometry.absent", SetOption("geometry"))
         return None
     if options.mode != "pooled":
-        raise OptionError(
-            "geometry.mode",
-            SetOption("mode", "pooled"),
-            option=SetOption("geometry"),
-            mode=SetOption("mode", options.mode),
-        )
+        mode = SetOption("mode", options.mode)
+        raise OptionError("geometry.mode", SetOption("mode", "pooled"), mode=mode)
     return as_geometries(options.geometry, geobox, options.geometry_crs, options.outside)
 
 
 def _chunked(job: EmbedJob) -> EmbedJob:
-    """Cut a job into chunks as they are worked on."""
-    each = job.reference
-    sizes = each.cube.values.chunks[2:]
-    dates, width = each.dates_read, 4 * job.width
-    rows, columns = lay_chunks(
-        (job.layout.rows, job.layout.columns),
-        each.pixels,
-        sizes,
-        unit=_chunk_unit(job.layout, each, job.output),
-        in_bytes=4 * len(each.cube.spec.band_labels) * dates,
-        out_bytes=width if job.output.map_mode == "grid" else width / each.pixels.patch**2,
-        longest=_longest_chunk(each.cube, job.layout, each.pixels, job.output),
+    """Cut the map of a job into working chunks."""
+    each, mode, axis = job.reference, job.output.map_mode, job.layout.rows.axis
+    patch, source = each.pixels.patch, each.cube.values.chunks[2:]
+    if each.normalization.kind == "tile_zscore":
+        unit = axis.tile
+    else:
+        unit = axis.stride if mode == "tile" else 1
+    longest = None
+    if not each.cube.lazy:
+        longest = MEMORY_CHUNK
+    elif job.output.geometries is not None:  # no more than is read
+        longest = max(axis.tile * patch, *map(max, source))
+    in_bytes = 4 * len(each.cube.spec.band_labels) * each.dates_read
+    out_bytes = 4 * job.width / (1 if mode == "grid" else patch**2)
+    work = working_chunks(source, unit * patch, in_bytes, out_bytes, longest)
+    rows, columns = (
+        replace(chunked, chunks=tuple(-(-pixels // patch) for pixels in sizes))
+        for chunked, sizes in zip((job.layout.rows, job.layout.columns), work, strict=True)
     )
     return replace(job, layout=replace(job.layout, rows=rows, columns=columns))
-
-
-def _chunk_unit(layout: PatchGrid, each: SensorInput, output: Output) -> int:
-    """Give what chunks are multiples of, in patches: whole tiles, strides or patches."""
-    if each.normalization.kind == "tile_zscore":
-        return layout.rows.axis.tile
-    return layout.rows.axis.stride if output.map_mode == "tile" else 1
-
-
-def _longest_chunk(
-    cube: CanonicalCube, layout: PatchGrid, pixels: PixelGrid, output: Output
-) -> int | None:
-    """Give the pixels that a chunk may be long: for geometries, no more than is read."""
-    if not cube.lazy:
-        return MEMORY_CHUNK
-    if output.geometries is None:
-        return None
-    return max(layout.rows.axis.tile * pixels.patch, *map(max, cube.values.chunks[2:]))

@@ -48,11 +48,7 @@ class Normalization:
 
 def with_numbers(how: Normalization, mean: Any, std: Any) -> Normalization:
     """Normalise with known statistics, a number for each band."""
-    return replace(
-        how,
-        mean=tuple(float(value) for value in mean),
-        std=tuple(float(value) for value in std),
-    )
+    return replace(how, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
 
 def normalizations(sensor: Sensor) -> list[str]:
@@ -128,7 +124,6 @@ def _check_stats(stats: xr.Dataset, bands: tuple[str, ...]) -> tuple[xr.DataArra
         raise OptionError(
             "normalize.dataset",
             _STATS,
-            option=SetOption("normalize"),
             bands=list(bands),
             variables=sorted(map(str, stats.data_vars)),
             labels=labels,

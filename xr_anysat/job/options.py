@@ -1,4 +1,4 @@
-"""What a call of `embed` asks for, as it was given, and checks of single options."""
+"""The options of a call of `embed`, as given, and checks of single options."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -76,5 +76,5 @@ def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) 
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number, and no bool."""
+    """Whether a value is a real number and not a bool."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -1,1 +1,1 @@
-"""Patches, tiles and chunks of a map: in metres and whole numbers, whatever the sensor."""
+"""Patches, tiles and chunks of a map: in metres and whole numbers, for any sensor."""

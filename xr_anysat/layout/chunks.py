@@ -1,4 +1,4 @@
-"""Chunks of a cube as they are worked on, and the way there from those it came in."""
+"""Working chunks of a cube, and rechunking to them from those of its source."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ GATHER_BYTES = 512 * 2**20
 """Largest block of a cube that is put together over bands and dates before it is cut in space."""
 
 LONGEST_CHUNK = 1024
-"""Pixels: a chunk is no longer, so that there is work for all workers."""
+"""Maximum length of a chunk in pixels, so that there is work for all workers."""
 
 
 def working_chunks(
@@ -29,7 +29,7 @@ def working_chunks(
     out_bytes: float,
     longest: int | None = None,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Cut of a cube's rows and columns as they are worked on.
+    """Choose the working chunks of a cube's rows and columns.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def working_chunks(
     in_bytes, out_bytes
         Bytes of the cube and of the result per pixel, as float32.
     longest
-        Pixels that a chunk may be long at the most.
+        Maximum length of a chunk in pixels.
     """
     pixels = min(OUTPUT_BYTES / out_bytes, INPUT_BYTES / in_bytes)
     worked = min(int(pixels**0.5), LONGEST_CHUNK, longest or LONGEST_CHUNK)
@@ -51,14 +51,14 @@ def working_chunks(
 def rechunk(array: da.Array, chunks: Any) -> da.Array:
     """Re-cut an array by tasks.
 
-    With a distributed client, dask would choose its "p2p" shuffle for large arrays, which reads
-    all of a cube before it gives the first block, whatever part was asked for.
+    With a distributed client, dask would choose its "p2p" shuffle for large arrays. It reads all of
+    a cube before it gives the first block, even where only a part is computed.
     """
     return array.rechunk(chunks, method="tasks")
 
 
 def cut(values: da.Array, work: Sequence[Sequence[int]]) -> da.Array:
-    """Re-cut (date, ..., y, x) blocks: dates and bands in one, space as asked for.
+    """Re-cut (date, ..., y, x) blocks: dates and bands in one, space in the given chunks.
 
     Blocks are put together over bands and as many dates as `GATHER_BYTES` hold before they are
     cut in space. The other way round, the block of each date and band would be cut on its own,

@@ -15,7 +15,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from xr_anysat.errors import OptionError, warn
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.formatting import crs_name
 
 __all__ = ["Geometries", "as_geometries"]
@@ -36,7 +36,7 @@ EARTH_RADIUS = 6_371_000.0
 """Metres, mean (IUGG)."""
 
 MAX_LISTED = 10
-"""Geometries that a message lists at most."""
+"""Maximum number of geometries that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +79,8 @@ def as_geometries(
     shapes, own, coords = _unpack(geometry)
     wrong = [type(shape).__name__ for shape in shapes if not isinstance(shape, shapely.Geometry)]
     if wrong or not shapes:
-        raise OptionError(
-            "geometry.type",
-            Call("frame[frame.geometry.notna()]"),
-            option=SetOption("geometry"),
-            types=wrong[:MAX_LISTED] or "nothing",
-        )
+        types = wrong[:MAX_LISTED] or "nothing"
+        raise OptionError("geometry.type", Call("frame[frame.geometry.notna()]"), types=types)
     target = CRS.from_user_input(str(geobox.crs))
     array = np.empty(len(shapes), dtype=object)
     array[:] = shapes
@@ -132,7 +128,6 @@ def _source_crs(own: CRS | None, crs: Any) -> CRS | None:
             Call("set_crs(..., allow_override=True)"),
             given=SetOption("geometry_crs", crs_name(given)),
             own=crs_name(own),
-            option=SetOption("geometry_crs"),
         )
     return given
 
@@ -175,7 +170,7 @@ def _check_place(shapes: Array, footprint: shapely.Geometry, crs: CRS, outside: 
             crs=name,
         )
     if len(away) == len(shapes):
-        warn(Finding("geometry.all-outside", bounds=bounds, crs=name))
+        warn("geometry.all-outside", bounds=bounds, crs=name)
 
 
 def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
@@ -192,12 +187,12 @@ def _attributes(frame: Any, series: Any) -> Iterator[tuple[Hashable, Any]]:
     for kind, label, values in parts:
         name = free = str(label)
         if hasattr(values, "to_crs"):
-            warn(Finding("geometry.other-column", name=name))
+            warn("geometry.other-column", name=name)
             continue
         while free in taken:
             free = f"{free}_{kind}"
         if free != name:
-            warn(Finding("geometry.renamed-column", kind=kind, name=name, free=free))
+            warn("geometry.renamed-column", kind=kind, name=name, free=free)
         taken.add(free)
         column = pd.Series(values).reset_index(drop=True)
         yield free, ("geometry", _as_numpy(column, kind, name))
@@ -234,5 +229,5 @@ def _infer_type(values: "pd.Series[Any]", kind: str, name: str) -> "pd.Series[An
         return values.astype("float64")
     typed = values.infer_objects()
     if typed.dtype == object and content != "string":
-        warn(Finding("geometry.mixed-column", kind=kind, name=name))
+        warn("geometry.mixed-column", kind=kind, name=name)
     return typed

@@ -1,4 +1,4 @@
-"""Grid of a map, whatever the sensor: patches, tiles and chunks, and a sensor's pixels below."""
+"""Grids of a map, for any sensor: patches, tiles and chunks, and the pixels under them."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -12,13 +12,13 @@ from .tiles import ChunkedAxis, Part
 __all__ = ["Cells", "MapPart", "PatchGrid", "PixelGrid", "coarse_grid"]
 
 Cells = Literal["patch", "tile"]
-"""What a map has a cell for."""
+"""What the cells of a map are."""
 
 
 def coarse_grid(
     geobox: GeoBox, shape: tuple[int, int], step: tuple[float, float], margin: float = 0
 ) -> GeoBox:
-    """Lay larger cells on a grid that is north up.
+    """Coarsen a grid that is north up.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class PatchGrid:
         """Grid of a map with a cell for each patch or tile.
 
         A tile is a cell of the size of a stride around the tile's centre, so that cells touch
-        whatever the overlap.
+        at every overlap.
         """
         if cells == "patch":
             return self.geobox

@@ -1,8 +1,8 @@
 """Patches and tiles along an axis of a map, in whole numbers.
 
-Everything is laid from the map's north-west corner. A tile is a square of patches that the network
-sees at once. A tile begins every `stride` patches; the tiles of an axis are as few as cover it, and
-the last one is cut short where the map ends.
+Everything is counted from the map's north-west corner. A tile is a square of patches that the
+network sees at once. A tile begins every `stride` patches; the fewest tiles that cover an axis are
+used, and the last one is cut short where the map ends.
 """
 
 from dataclasses import dataclass

@@ -94,7 +94,7 @@ def select(
     return Selection(
         cells=cells,
         tiles=tiles,
-        tiles_by_chunk={chunk: tuple(found) for chunk, found in tiles_by_chunk.items()},
+        tiles_by_chunk={chunk: tuple(places) for chunk, places in tiles_by_chunk.items()},
         patches_by_chunk=_patches_seen(tiles, rows, columns),
         results=frozenset(results),
     )
@@ -108,26 +108,24 @@ def _tiles_that_see(patches: Places, rows: PatchAxis, columns: PatchAxis) -> Pla
         last.append(np.minimum(patch // axis.stride, axis.tiles - 1))
     low, high = np.stack(first, axis=1), np.stack(last, axis=1)
     most = (high - low).max(axis=0, initial=0).tolist()
-    found = [patches[:0, 0]]
+    numbers = [patches[:0, 0]]
     for back in product(range(most[0] + 1), range(most[1] + 1)):
         row, column = (high - back)[((high - back) >= low).all(axis=1)].T
-        found.append(np.unique(row * columns.tiles + column))  # numbers sort faster than pairs
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), columns.tiles), axis=1)
+        numbers.append(np.unique(row * columns.tiles + column))  # they sort faster than pairs
+    return np.stack(np.divmod(np.unique(np.concatenate(numbers)), columns.tiles), axis=1)
 
 
 def _chunks_of(patches: Places, axes: tuple[ChunkedAxis, ChunkedAxis]) -> Places:
     """Give the chunk that each patch lies in."""
-    found = [
-        np.searchsorted(axis.edges, patches[:, n], side="right") - 1 for n, axis in enumerate(axes)
-    ]
-    return np.stack(found, axis=1)
+    after = [np.searchsorted(axis.edges, patches[:, n], "right") for n, axis in enumerate(axes)]
+    return np.stack(after, axis=1) - 1
 
 
 def _patches_seen(tiles: Places, rows: ChunkedAxis, columns: ChunkedAxis) -> dict[Chunk, Bools]:
     seen: dict[Chunk, Bools] = {}
     parts = [
-        {tile: axis.overlaps(axis.axis.tile_range(tile)) for tile in np.unique(found).tolist()}
-        for axis, found in zip((rows, columns), tiles.T, strict=True)
+        {tile: axis.overlaps(axis.axis.tile_range(tile)) for tile in np.unique(line).tolist()}
+        for axis, line in zip((rows, columns), tiles.T, strict=True)
     ]
     shapes = (rows.chunks, columns.chunks)
     for row, column in tiles.tolist():

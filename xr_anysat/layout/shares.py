@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 CELLS = 100_000
-"""Cells that are boxes at once while shares are computed."""
+"""Maximum number of cells whose shares are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ class Shares:
         if not len(self.row):
             return np.zeros((0, 2), dtype=np.int64)
         width = int(self.column.max()) + 1
-        found = np.unique(self.row.astype(np.int64) * width + self.column)
-        return np.stack(np.divmod(found, width), axis=1)
+        numbers = np.unique(self.row.astype(np.int64) * width + self.column)
+        return np.stack(np.divmod(numbers, width), axis=1)
 
     def __getitem__(self, part: Any) -> "Shares":
         fields = (self.geometry, self.row, self.column, self.share)
@@ -74,11 +74,11 @@ def find_shares(shapes: Sequence[shapely.Geometry], geobox: GeoBox, footprint: G
     points[:] = shapes
     near = np.flatnonzero(shapely.intersects(points, shapely.box(x[0], y[-1], x[-1], y[0])))
     nominal = abs(place.a * place.e)
-    found = [
+    parts = [
         _shares_of(points, numbers, rows, columns, (x, y), nominal)
         for numbers, rows, columns in _boxes(points, near, (x, y))
     ]
-    fields = [np.concatenate(each) for each in zip(*found, strict=True)] if found else [near] * 4
+    fields = [np.concatenate(each) for each in zip(*parts, strict=True)] if parts else [near] * 4
     order = np.argsort(fields[0], kind="stable")
     geometry, row, column, share = (field[order] for field in fields)
     return Shares(geometry=geometry, row=row, column=column, share=share, count=len(points))
@@ -88,17 +88,15 @@ def _cell_edges(low: float, step: float, size: int, reach: tuple[float, float]) 
     """Edges of a row of cells, the outermost moved out to where they reach."""
     edges = low + step * np.arange(size + 1)
     first, last = reach
-    edges[0], edges[-1] = (
-        (min, max)[step < 0](edges[0], first),
-        (max, min)[step < 0](edges[-1], last),
-    )
+    before, after = (min, max) if step > 0 else (max, min)
+    edges[0], edges[-1] = before(edges[0], first), after(edges[-1], last)
     return edges
 
 
 def _boxes(
     shapes: Array, near: Ints, edges: tuple[Array, Array]
 ) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Geometry, row and column of each cell within each geometry's bounds, some at once."""
+    """Yield geometry, row and column of the cells within each geometry's bounds, in batches."""
     x, y = edges
     west, south, east, north = shapely.bounds(shapes[near]).T
     left, right = _spans(x, west, east)
@@ -146,14 +144,9 @@ def _shares_of(
     cut = ~shapely.contains_properly(owners, cells)
     inside[cut] = shapely.area(shapely.intersection(owners[cut], cells[cut]))
     share = np.where(shapely.area(owners) > 0, inside / nominal, 1).astype(np.float32)
-    there = share > 0
-    small = np.int32
-    return (
-        numbers[there].astype(small),
-        rows[there].astype(small),
-        columns[there].astype(small),
-        share[there],
-    )
+    kept = share > 0
+    geometry, row, column = (each[kept].astype(np.int32) for each in (numbers, rows, columns))
+    return geometry, row, column, share[kept]
 
 
 def runs(values: Array) -> Iterator[tuple[int, int]]:

@@ -1,10 +1,10 @@
-"""Chunks of an axis of patches: which tiles belong to each, and what they see of one another.
+"""Chunks of an axis of patches: which tiles belong to each, and which patches these see.
 
 An axis is treated on its own, rows and columns alike.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +15,9 @@ from .patches import PatchAxis
 
 __all__ = ["ChunkedAxis", "Overlap", "Part", "blend_weights"]
 
+Range = tuple[int, int]
+"""First patch or chunk, and one after the last."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
@@ -24,8 +27,8 @@ class Overlap:
     """
 
     index: int
-    source: tuple[int, int]
-    target: tuple[int, int]
+    source: Range
+    target: Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,9 @@ class Part:
         Chunks whose patches are needed: what those tiles see, and the part itself.
     """
 
-    result: tuple[int, int]
-    tiles: tuple[int, int]
-    encoded: tuple[int, int]
+    result: Range
+    tiles: Range
+    encoded: Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +77,15 @@ class ChunkedAxis:
         """Patch at which each chunk begins, and the number of patches."""
         return (0, *np.cumsum(self.chunks).tolist())
 
-    def patch_range(self, index: int) -> tuple[int, int]:
+    def patch_range(self, index: int) -> Range:
         """Patches of a chunk: first, and one after the last."""
         return self.edges[index], self.edges[index + 1]
 
-    def patches_of(self, chunks: tuple[int, int]) -> tuple[int, int]:
+    def patches_of(self, chunks: Range) -> Range:
         """Patches of chunks from one to before another."""
         return self.edges[chunks[0]], self.edges[chunks[1]]
 
-    def cut_out(self, patches: tuple[int, int]) -> "ChunkedAxis":
+    def cut_out(self, patches: Range) -> "ChunkedAxis":
         """Take a window of patches for an axis of its own, in chunks as long as these."""
         start, stop = patches
         whole, rest = divmod(stop - start, max(self.chunks))
@@ -94,38 +97,32 @@ class ChunkedAxis:
         first, last = (-(-edge // self.axis.stride) for edge in self.patch_range(index))
         return range(min(first, self.axis.tiles), min(last, self.axis.tiles))
 
-    def window_of(self, index: int) -> tuple[int, int]:
+    def window_of(self, index: int) -> Range:
         """Patches that a chunk's tiles see, (start, stop); empty where it has no tile."""
         tiles = self.tiles_of(index)
         if not tiles:
             return (0, 0)
         return self.axis.tile_range(tiles[0])[0], self.axis.tile_range(tiles[-1])[1]
 
-    def overlaps(self, window: tuple[int, int]) -> tuple[Overlap, ...]:
+    def overlaps(self, window: Range) -> tuple[Overlap, ...]:
         """Chunks that a window of patches touches, in order."""
-        return tuple(_overlaps(self.edges, window))
+        first = bisect_right(self.edges, window[0]) - 1
+        last = bisect_left(self.edges, window[1])
+        return tuple(_overlaps(((n, self.patch_range(n)) for n in range(first, last)), window))
 
     def contributions(self, index: int) -> tuple[Overlap, ...]:
         """Chunks whose tiles see patches of this chunk.
 
         `source` is the place within the other chunk's window, `target` within this chunk.
         """
-        start, stop = self.patch_range(index)
-        found = []
+        chunk = self.patch_range(index)
+        windows = []
         for other in range(index, -1, -1):
             low, high = self.window_of(other)
-            if low < high <= start:  # and windows before it end before it does
+            if low < high <= chunk[0]:  # and windows before it end before it does
                 break
-            first, last = max(low, start), min(high, stop)
-            if first < last:
-                found.append(
-                    Overlap(
-                        index=other,
-                        source=(first - low, last - low),
-                        target=(first - start, last - start),
-                    )
-                )
-        return tuple(found[::-1])
+            windows.append((other, (low, high)))
+        return tuple(_overlaps(reversed(windows), chunk))
 
     @cached_property
     def with_tiles(self) -> tuple[int, ...]:
@@ -133,42 +130,37 @@ class ChunkedAxis:
         return tuple(index for index in range(len(self.chunks)) if self.tiles_of(index))
 
     def part(self, start: int, stop: int) -> Part:
-        """Say what chunks `start` to before `stop` of a map of pixels or patches need."""
+        """Find what the chunks from `start` to before `stop` of a map of pixels or patches need."""
         tiles = self.contributions(start)[0].index, self.contributions(stop - 1)[-1].index + 1
         first, last = self._seen_from(*tiles)
         return Part(result=(start, stop), tiles=tiles, encoded=(min(first, start), max(last, stop)))
 
     def tile_part(self, start: int, stop: int) -> Part:
-        """Say what those of a map of tiles need, counted among the chunks that have any."""
+        """Find the same for a map of tiles, counted among the chunks that have any."""
         tiles = self.with_tiles[start], self.with_tiles[stop - 1] + 1
         return Part(result=(start, stop), tiles=tiles, encoded=self._seen_from(*tiles))
 
-    def _seen_from(self, start: int, stop: int) -> tuple[int, int]:
+    def _seen_from(self, start: int, stop: int) -> Range:
         """Chunks that the tiles of chunks see; the first and the last of these have some."""
         first, last = self.window_of(start)[0], self.window_of(stop - 1)[1]
         seen = self.overlaps((first, last))
         return seen[0].index, seen[-1].index + 1
 
 
-def _overlaps(edges: Sequence[int], window: tuple[int, int]) -> Iterator[Overlap]:
-    start, stop = window
-    for index in range(bisect_right(edges, start) - 1, len(edges) - 1):
-        first, last = max(edges[index], start), min(edges[index + 1], stop)
-        if first >= last:
-            break
-        yield Overlap(
-            index=index,
-            source=(first - edges[index], last - edges[index]),
-            target=(first - start, last - start),
-        )
+def _overlaps(sources: Iterable[tuple[int, Range]], target: Range) -> Iterator[Overlap]:
+    """Intersect ranges of patches, each with the index of its chunk, with another range."""
+    for index, source in sources:
+        first, last = max(source[0], target[0]), min(source[1], target[1])
+        if first < last:
+            within, into = ((first - start, last - start) for start, _ in (source, target))
+            yield Overlap(index=index, source=within, target=into)
 
 
 def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float32]:
     """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
 
-    Of the first patches alone, where the cube ends before the tile does.
-
-    At an overlap of one half the weights of two neighbours add up to one.
+    At an overlap of one half the weights of two neighbours add up to one. A tile that the end of
+    the cube cuts short has the weights of its first patches.
 
     Returns
     -------

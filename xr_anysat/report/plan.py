@@ -210,7 +210,7 @@ def plan(
     if stored:
         require_map(mode)
     job = make_job(metadata_only(cube), options_of(mode, options))
-    warn(*job.findings)
+    warn(job.findings)
     packing = find_packing(quantize, reduce, job) if stored else None
     return plan_of(job, threads, packing=packing, calibrate=calibrate)
 

@@ -1,1 +1,1 @@
-"""What embeddings are given as: labelled, pooled, exported."""
+"""Embeddings as results: labelled, pooled, exported."""

@@ -1,4 +1,4 @@
-"""Footprints of tiles: what `tile_size`, `overlap` and `patch_size` lay over a cube."""
+"""Footprints of the tiles of a cube, as `tile_size`, `overlap` and `patch_size` make them."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
@@ -31,7 +31,7 @@ def tiles(
     bands: Mapping[str, Hashable] | None = None,
     as_frame: bool | None = None,
 ) -> Any:
-    """Footprints of the tiles that `embed` lays over a cube with the same arguments.
+    """Footprints of the tiles that `embed` makes of a cube with the same arguments.
 
     Reads no pixels, and needs no dates. The polygons are in the cube's CRS, whole tiles clipped
     to the cube: a tile that reaches past its edge is *not complete* and ends there. Beware that
@@ -81,7 +81,7 @@ def tiles(
         known = resized(known, check_whole("image_size", image_size))
     spec = known.spec
     layout, pixels = lay_patches(options, spec.geobox, spec.gsd)
-    warn(*many_patches(layout, pixels, options))
+    warn(many_patches(layout, pixels, options))
     rows, columns = (
         _extents(chunked.axis, pixels.patch, size, flip)
         for chunked, size, flip in zip(
@@ -89,16 +89,9 @@ def tiles(
         )
     )
     transform = spec.geobox.transform
-    boxes = [
-        shapely.box(
-            transform.c + transform.a * left,
-            transform.f + transform.e * bottom,
-            transform.c + transform.a * right,
-            transform.f + transform.e * top,
-        )
-        for top, bottom, _ in rows
-        for left, right, _ in columns
-    ]
+    x = transform.c + transform.a * np.array([pixels for *pixels, _ in columns])
+    y = transform.f + transform.e * np.array([pixels for *pixels, _ in rows])
+    boxes = [shapely.box(left, bottom, right, top) for top, bottom in y for left, right in x]
     if as_frame is False:
         return boxes
     try:

@@ -29,7 +29,7 @@ LONG_NAME = "AnySat embedding"
 
 
 def label_embedding(data: Any, job: EmbedJob) -> xr.DataArray:
-    """Label what a job gives, and turn maps the way the cube runs.
+    """Label the result of a job, and turn maps the way the cube runs.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _coordinates(geobox: GeoBox, cube: CanonicalCube) -> dict[Any, Any]:
 
 
 def provenance(job: EmbedJob) -> dict[str, Any]:
-    """Say what makes an embedding: strings, numbers and lists, which every format can hold."""
+    """Provenance of an embedding, in strings, numbers and lists, which every format can hold."""
     form, spec = canonical_form(job), job.cube.spec
     options, model = form["options"], form["model"]
     attrs: dict[str, Any] = {
@@ -143,13 +143,13 @@ def provenance(job: EmbedJob) -> dict[str, Any]:
 
 
 def map_parts(job: EmbedJob) -> tuple[str, ...]:
-    """Name what the equal parts of the features describe."""
+    """Names of the equal parts of the features."""
     mode = job.output.map_mode
     return ("patch", "subpatch") if mode == "grid" else (mode,)
 
 
 def weights_attrs(source: WeightsSource) -> dict[str, Any]:
-    """Which weights: a graph may be built before they are downloaded, and then says so."""
+    """Attributes of the weights, which may be downloaded only after a graph is built."""
     attrs: dict[str, Any] = {"weights": source.description}
     if source.kind != "random":
         expected = f"sha256:{PUBLISHED.sha256} (expected, not yet seen)"

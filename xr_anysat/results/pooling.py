@@ -1,6 +1,7 @@
 """Maps of embeddings to single vectors: over the whole map, or over geometries."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -85,16 +86,9 @@ def _by_chunk(
     for first, last in runs(changes):
         batch, i, j = keys[:, first].tolist()
         part = ordered[first:last]
-        yield (
-            (batch, i, j),
-            Shares(
-                geometry=part.geometry - batch * BATCH,
-                row=part.row - edges[0][i],
-                column=part.column - edges[1][j],
-                share=part.share,
-                count=shares.count,
-            ),
-        )
+        row, column = part.row - edges[0][i], part.column - edges[1][j]
+        geometry = part.geometry - batch * BATCH
+        yield (batch, i, j), replace(part, geometry=geometry, row=row, column=column)
 
 
 def _pool_chunk(block: Array, shares: Shares, size: int, pooling: str) -> Array:

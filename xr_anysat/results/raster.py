@@ -112,7 +112,7 @@ def to_raster(
     _check_options(driver, given)
     target = check_target(Path(path))
     if driver.upper() in GEOTIFFS and target.suffix.lower() not in (".tif", ".tiff"):
-        raise OptionError("raster.suffix", name=target.name, option=SetOption("driver"))
+        raise OptionError("raster.suffix", name=target.name)
     with atomic_replace(target) as file:
         _try_options(described, file, driver, given)
         try:

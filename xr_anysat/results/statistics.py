@@ -1,4 +1,4 @@
-"""What a cube holds, in numbers: statistics of its bands, valid dates of its pixels."""
+"""A cube in numbers: statistics of its bands, valid dates of its pixels."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -44,7 +44,7 @@ def band_stats(
     sample : float, optional
         Share of the cube's pixels, above 0 to 1, to see instead of all: with all their dates, in
         16 to 256 windows that are spread evenly over the cube. Only chunks that a window touches
-        are read. The same pixels whatever the chunks, and at least that share.
+        are read. The pixels do not depend on the chunks, and are at least that share.
 
     Returns
     -------

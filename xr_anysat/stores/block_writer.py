@@ -42,9 +42,9 @@ def write_blocks(data: da.Array, writer: Writer, regions: list[int]) -> da.Array
     data
         (feature, y, x), a block for each file of the rectangle around the regions.
     writer
-        Where to.
+        Where they are written.
     regions
-        Which.
+        Numbers of the regions.
 
     Returns
     -------
@@ -82,10 +82,7 @@ def _write(block: Array, part: int, region: int, writer: Writer) -> Counts:
         )
     if block.dtype == np.float16 and np.isinf(block).any():
         raise StoreError(
-            "region.float16",
-            region=grid.describe(region),
-            dtype=SetOption("dtype", "float16"),
-            reduce=SetOption("reduce"),
+            "region.float16", region=grid.describe(region), dtype=SetOption("dtype", "float16")
         )
     counts: Counts = {}
     if writer.quantization is not None:

@@ -1,4 +1,4 @@
-"""Blocks computed for `to_zarr` where some may fail, and what it raises for those that do."""
+"""Blocks that `to_zarr` computes and that may fail, and the errors it raises for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,20 +14,15 @@ from xr_anysat.graph.run import RetryPolicy, Stop, run
 __all__ = ["WAVE_TASKS", "compute_blocks", "error_of", "reason"]
 
 WAVE_TASKS = 200_000
-"""About how many tasks a scheduler is given at once: it takes a second for a few thousand of them,
-and a few hundred megabytes for all."""
+"""Approximate number of tasks that a scheduler is given at once. It needs a second for a few
+thousand of them, and a few hundred megabytes for all."""
 
 LEFT_OUT = 0.5
-"""Maximum share of blocks that may be left out: the numbers of less are not those of the map."""
+"""Maximum share of blocks that may be left out: numbers of fewer blocks do not fit the map."""
 
 
 def compute_blocks(
-    blocks: da.Array,
-    policy: RetryPolicy,
-    label: str,
-    unit: str,
-    error: Callable[[Failed, int], BaseException],
-    fatal: Callable[[Failed], bool] | None = None,
+    blocks: da.Array, policy: RetryPolicy, label: str, unit: str, finding: Callable[..., Finding]
 ) -> tuple[dict[int, Any], list[int]]:
     """Compute the blocks of an array in waves, and leave out those that fail.
 
@@ -35,13 +30,13 @@ def compute_blocks(
     ----------
     blocks
         A block for each number along the first axis.
-    policy, fatal
+    policy
         As in `run`.
     label, unit
         What to call them and their blocks in the progress bar.
-    error
-        Makes what is raised, of a failed block and the number of them, where one ends everything
-        or more than half fail.
+    finding
+        What a `StoreError` says where one failure ends everything or more than half of the blocks
+        fail, from the numbers `failed` and `total` and the `error` of a block.
 
     Returns
     -------
@@ -52,6 +47,11 @@ def compute_blocks(
     failed: dict[int, Failed] = {}
     total = blocks.numblocks[0]
     size = max(1, WAVE_TASKS * total // max(1, len(blocks.dask)))
+
+    def error(one: Failed, count: int) -> BaseException:
+        what = finding(failed=count, total=total, error=reason(one))
+        return error_of(one, f"the {label}", what)
+
     with progress_bar(policy.progress, label, unit, total, 0) as bar:
         for start in range(0, total, size):
 
@@ -60,7 +60,7 @@ def compute_blocks(
                 bar.update(1)
 
             try:
-                run(blocks.blocks[start : start + size], policy, take, fatal=fatal)
+                run(blocks.blocks[start : start + size], policy, take)
             except Stop as stop:
                 raise error(stop.failed, 1) from stop.failed.error
     if len(failed) > LEFT_OUT * total:

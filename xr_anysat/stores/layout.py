@@ -1,4 +1,4 @@
-"""A store as it is laid out before anything is computed: all of it but the chunks of the map.
+"""The layout of a store, written before anything is computed: all but the chunks of the map.
 
 The objects are made in memory and then copied one by one, so that laying out again, after a kill
 or by a second process, replaces the objects by identical ones and deletes nothing.
@@ -106,22 +106,19 @@ def chunk_name(index: tuple[int, int, int]) -> str:
 
 
 def require_free(location: ZarrLocation) -> None:
-    """Make sure that a store is to be where there is nothing but what `to_zarr` has begun.
+    """Make sure that a location is empty but for what `to_zarr` has begun.
 
     Raises
     ------
     StoreError
         Where there is something else.
     """
-    name = location.find(lambda name: not name.startswith(f"{FOLDER}/"))
-    if name is not None:
+    foreign = [name for name in location.names(until=_is_no_record) if _is_no_record(name)]
+    if foreign:
         is_zarr = any(location.read(root) is not None for root in ROOTS)
-        raise StoreError(
-            "store.foreign",
-            store=location,
-            content="a Zarr store" if is_zarr else repr(name),
-            overwrite=SetOption("overwrite", True),
-        )
+        content = "a Zarr store" if is_zarr else repr(foreign[0])
+        overwrite = SetOption("overwrite", True)
+        raise StoreError("store.foreign", store=location, content=content, overwrite=overwrite)
 
 
 def clear(location: ZarrLocation) -> None:
@@ -141,7 +138,7 @@ def clear(location: ZarrLocation) -> None:
     for name in (ROOT, ARRAY_ROOT):
         location.delete(name)
     manifest.delete_records()
-    names = [name for name in location.names() if not name.startswith(f"{FOLDER}/")]
+    names = list(filter(_is_no_record, location.names()))
     for folder in sorted({_folder(name) for name in names} - {""}):
         location.delete_folder(folder)
     for name in names:
@@ -149,6 +146,10 @@ def clear(location: ZarrLocation) -> None:
             location.delete(name)
     manifest.delete_job()
     location.delete_folder(ARRAY)  # folders that have become empty
+
+
+def _is_no_record(name: str) -> bool:
+    return not name.startswith(f"{FOLDER}/")
 
 
 def _folder(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Where small objects and arrays are kept: paths, URLs and Zarr stores alike.
+"""Locations of small objects and arrays: paths, URLs and Zarr stores alike.
 
 An object is written whole or not at all wherever the store can do so (Zarr's stores of local files
 and of object storage can), and no object is read in order to be changed.
@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from xr_anysat.errors import MissingExtraError, OptionError, StoreError
-from xr_anysat.findings import Advice, Call, SetOption
+from xr_anysat.findings import Advice, Call
 
 __all__ = ["ZarrLocation", "open_location"]
 
 T = TypeVar("T")
 
 CONCURRENT_READS = 32
-"""Small objects that are read at once: object storage takes some hundredths of a second to each."""
+"""Small objects that are read at once: object storage takes hundredths of a second for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZarrLocation:
     """A Zarr store, and a path in it.
 
-    Everything that is deleted goes through `delete` and `delete_folder`, everything that only one
-    of several processes may write through `claim_json`.
+    Everything is deleted by `delete` and `delete_folder`; what only one of several processes may
+    write is written by `claim_json`.
 
     Parameters
     ----------
@@ -109,25 +109,18 @@ class ZarrLocation:
         """Delete a folder with everything in it."""
         _wait(self.store.delete_dir(self.key(folder)))
 
-    def names(self, prefix: str = "") -> list[str]:
-        """Names of all objects below a prefix, which is empty or ends in a slash."""
-        return self._list(prefix)
+    def names(self, prefix: str = "", *, until: Callable[[str], bool] | None = None) -> list[str]:
+        """Names of the objects below a prefix, which is empty or ends in a slash.
 
-    def find(self, wanted: Callable[[str], bool]) -> str | None:
-        """Name of the first object that is wanted; what comes after it is not listed."""
-        return next(iter(self._list("", wanted, most=1)), None)
+        With `until`, the last one is the first for which it holds; none after it is listed.
+        """
 
-    def _list(
-        self, prefix: str, wanted: Callable[[str], bool] = lambda _: True, most: int | None = None
-    ) -> list[str]:
         async def collect() -> list[str]:
             names: list[str] = []
             async for key in self.store.list_prefix(self.key(prefix)):
-                name = key[len(self.key("")) :]
-                if wanted(name):
-                    names.append(name)
-                    if len(names) == most:
-                        break
+                names.append(key[len(self.key("")) :])
+                if until is not None and until(names[-1]):
+                    break
             return names
 
         try:
@@ -179,7 +172,7 @@ def open_location(
         store = os.fspath(store)
     remote = isinstance(store, str) and "://" in store and not store.startswith("file://")
     if storage_options is not None and not remote:
-        raise OptionError("store.storage-options", option=SetOption("storage_options"))
+        raise OptionError("store.storage-options")
     path = ""
     if isinstance(store, StorePath):
         store, path = store.store, store.path
@@ -194,12 +187,8 @@ def open_location(
     elif type(store).__name__ == "FSMap":
         opened = FsspecStore.from_mapper(store, read_only=read_only)
     else:
-        raise OptionError(
-            "store.kind",
-            Call("zarr.storage.MemoryStore()"),
-            option=SetOption("store"),
-            kind=type(store).__name__,
-        )
+        example = Call("zarr.storage.MemoryStore()")
+        raise OptionError("store.kind", example, kind=type(store).__name__)
     if not read_only:
         _check_writable(opened)
     return ZarrLocation(store=opened, path=path)
@@ -229,9 +218,7 @@ def _open_url(url: str, storage_options: dict[str, Any] | None, read_only: bool)
             error=error,
         ) from error
     except (OSError, ValueError) as error:
-        raise StoreError(
-            "store.url", url=url, error=error, option=SetOption("storage_options")
-        ) from error
+        raise StoreError("store.url", url=url, error=error) from error
 
 
 def as_buffer(value: bytes) -> Any:

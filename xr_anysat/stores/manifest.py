@@ -21,13 +21,20 @@ from .location import ZarrLocation
 from .regions import RegionGrid
 from .report import FailedRegion
 
-__all__ = ["ARRAY", "FOLDER", "Manifest", "check_same", "describe"]
+__all__ = ["ARRAY", "FOLDER", "JOB", "PACKING", "STATISTICS", "Manifest", "check_same", "describe"]
 
 ARRAY = "embedding"
 FOLDER = f"{ARRAY}/progress"
+
 JOB = f"{FOLDER}/job.json"
+"""The job that a store was laid out for."""
+
 STATISTICS = f"{FOLDER}/statistics.json"
+"""The numbers that the cube is normalised with."""
+
 PACKING = f"{FOLDER}/packing.json"
+"""The numbers of the reduction and the quantization."""
+
 DONE = f"{FOLDER}/done/"
 FAILED = f"{FOLDER}/failed/"
 
@@ -46,27 +53,17 @@ class Manifest:
 
     def job(self) -> dict[str, Any] | None:
         """Read the job that a store was laid out for, None where there is none."""
-        return self._read(JOB)
+        return self.read(JOB)
 
-    def claim(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Make a store that of a job, unless another process just has; return the store's job."""
-        return self._claim(JOB, job)
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Read `JOB`, `STATISTICS` or `PACKING`, None before there is one."""
+        record = self.location.read_json(name)
+        return record if isinstance(record, dict) else None
 
-    def statistics(self) -> dict[str, Any] | None:
-        """Read the numbers that the cube is normalised with, None before they are computed."""
-        return self._read(STATISTICS)
-
-    def keep_statistics(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Keep these numbers, unless there are some; return the store's."""
-        return self._claim(STATISTICS, numbers)
-
-    def packing(self) -> dict[str, Any] | None:
-        """Read the numbers of the reduction and the quantization, None before they are fitted."""
-        return self._read(PACKING)
-
-    def keep_packing(self, numbers: dict[str, Any]) -> dict[str, Any]:
-        """Keep these numbers, unless there are some; return the store's."""
-        return self._claim(PACKING, numbers)
+    def keep(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        """Write one of these, unless another process just has; return the store's."""
+        stored = self.location.claim_json(name, record)
+        return stored if isinstance(stored, dict) else record
 
     def done(self, grid: RegionGrid) -> set[int]:
         """List the regions that are complete: those that have a record."""
@@ -86,13 +83,8 @@ class Manifest:
         counts
             How many values were coded, and clipped, of a map of codes.
         """
-        rows, columns = grid.window(region)
-        record = {
-            "region": region,
-            "rows": [rows.start, rows.stop],
-            "columns": [columns.start, columns.stop],
-            **counts,
-        }
+        rows, columns = ([part.start, part.stop] for part in grid.window(region))
+        record = {"region": region, "rows": rows, "columns": columns, **counts}
         self.location.write_json(_name(DONE, grid, region), record)
 
     def coded(self, grid: RegionGrid) -> tuple[int, int]:
@@ -136,14 +128,6 @@ class Manifest:
         """Delete the record of whose the store is, once nothing else is left."""
         self.location.delete(JOB)
 
-    def _read(self, name: str) -> dict[str, Any] | None:
-        record = self.location.read_json(name)
-        return record if isinstance(record, dict) else None
-
-    def _claim(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
-        stored = self.location.claim_json(name, record)
-        return stored if isinstance(stored, dict) else record
-
     def _regions(self, folder: str, grid: RegionGrid) -> Iterator[int]:
         for name in self.location.names(folder):
             if name.endswith(".json"):  # others are left from a kill
@@ -181,16 +165,7 @@ def describe(job: EmbedJob, grid: RegionGrid, mask: Any, packing: dict[str, Any]
     }
 
 
-def differences(stored: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Name what differs between the job of a store and the one that was asked for."""
-    named: list[str] = []
-    for part in ("format", "xr_anysat", "cube", "options", "model"):
-        named += _differences(part, stored.get(part), asked.get(part))
-    shapes = stored.get("map", {}).get("shape"), asked["map"]["shape"]
-    return named + list(_differences("map.shape", *shapes))
-
-
-def check_same(location: ZarrLocation, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+def check_same(location: ZarrLocation, stored: dict[str, Any], job: dict[str, Any]) -> None:
     """Refuse to go on with another job's store.
 
     Raises
@@ -198,35 +173,33 @@ def check_same(location: ZarrLocation, stored: dict[str, Any], asked: dict[str, 
     StoreError
         With the differences.
     """
-    named = differences(stored, asked)
-    if not named:
-        return
-    more = [f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else []
-    raise StoreError(
-        "store.other-job",
-        SetOption("overwrite", True),
-        store=location,
-        differences="\n".join(f"  - {line}" for line in [*named[:SHOWN], *more]),
-    )
+    lines: list[str] = []
+    for part in ("format", "xr_anysat", "cube", "options", "model"):
+        lines += _differences(part, stored.get(part), job.get(part))
+    lines += _differences("map.shape", stored.get("map", {}).get("shape"), job["map"]["shape"])
+    if lines:
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        text = "\n".join(f"  - {line}" for line in [*lines[:SHOWN], *more])
+        repair = SetOption("overwrite", True)
+        raise StoreError("store.other-job", repair, store=location, differences=text)
 
 
-def _differences(name: str, stored: Any, asked: Any) -> Iterator[str]:
-    if isinstance(stored, dict) and isinstance(asked, dict):
-        for key in [*stored, *(key for key in asked if key not in stored)]:
-            yield from _differences(f"{name}.{key}", stored.get(key), asked.get(key))
-    elif name == "cube.values" and None in (stored, asked):
+def _differences(name: str, stored: Any, now: Any) -> Iterator[str]:
+    if isinstance(stored, dict) and isinstance(now, dict):
+        for key in {**stored, **now}:
+            yield from _differences(f"{name}.{key}", stored.get(key), now.get(key))
+    elif name == "cube.values" and None in (stored, now):
         return  # a lazy cube and one in memory: there is nothing to compare
-    elif name == "options.mask" and "lazy" in (stored, asked) and None not in (stored, asked):
+    elif name == "options.mask" and "lazy" in (stored, now) and None not in (stored, now):
         return
-    elif isinstance(stored, list) and isinstance(asked, list) and stored != asked:
-        if len(stored) != len(asked):
-            yield f"{name}: {len(stored)} in the store, {len(asked)} now"
-            return
-        pairs = enumerate(zip(stored, asked, strict=True))
-        n, (one, other) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
-        yield f"{name}[{n}]: {_short(one)} in the store, {_short(other)} now"
-    elif stored != asked:
-        yield f"{name}: {_short(stored)} in the store, {_short(asked)} now"
+    elif isinstance(stored, list) and isinstance(now, list) and len(stored) != len(now):
+        yield f"{name}: {len(stored)} in the store, {len(now)} now"
+    elif stored != now:
+        if isinstance(stored, list) and isinstance(now, list):  # of long lists, what differs first
+            pairs = enumerate(zip(stored, now, strict=True))
+            n = next(n for n, (one, other) in pairs if one != other)
+            name, stored, now = f"{name}[{n}]", stored[n], now[n]
+        yield f"{name}: {_short(stored)} in the store, {_short(now)} now"
 
 
 def _short(value: Any) -> str:

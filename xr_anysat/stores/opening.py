@@ -8,7 +8,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from xr_anysat.errors import StoreError, warn
-from xr_anysat.findings import Call, Finding
+from xr_anysat.findings import Call
 from xr_anysat.formatting import count_text
 from xr_anysat.results.labels import LONG_NAME
 
@@ -77,14 +77,12 @@ def open_embedding(
     if len(done) < len(grid):
         failed = manifest.failed(grid)
         warn(
-            Finding(
-                "store.incomplete",
-                store=location,
-                done=len(done),
-                regions=count_text(len(grid), "region"),
-                share=len(done) / len(grid),
-                failed=f"; {len(failed)} have failed, first {failed[0]!r}" if failed else "",
-            )
+            "store.incomplete",
+            store=location,
+            done=len(done),
+            regions=count_text(len(grid), "region"),
+            share=len(done) / len(grid),
+            failed=f"; {len(failed)} have failed, first {failed[0]!r}" if failed else "",
         )
     return result
 

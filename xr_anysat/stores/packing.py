@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xr_anysat.errors import OptionError, StoreError, warn
-from xr_anysat.findings import Advice, Call, Finding, SetOption
+from xr_anysat.findings import Advice, Call, SetOption
 from xr_anysat.formatting import count_text
 from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.fingerprint import digest
@@ -20,7 +20,8 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.options import check_whole
 from xr_anysat.results.labels import FEATURE_DIM
 
-from .manifest import Manifest
+from .manifest import PACKING, Manifest
+from .numbers import Numbers
 from .quantize import Quantization, as_quantization, fit_quantization
 from .reduction import (
     COMPONENT_DIM,
@@ -98,17 +99,12 @@ class Packing:
 
     def describe(self) -> dict[str, Any]:
         """Options of a job, in JSON."""
-        reduce, quantize = self.reduce, self.quantize
         options: dict[str, Any] = {"reduce": None, "quantize": None}
-        if reduce is not None:
-            numbers = (
-                "sample" if isinstance(reduce, int) else digest([reduce.components, reduce.mean])
-            )
+        if self.reduce is not None:
+            numbers = _digest(self.reduce, "components", "mean")
             options["reduce"] = {"components": sum(self.sizes), "numbers": numbers}
-        if quantize is not None:
-            numbers = (
-                "sample" if quantize == "sample" else digest([quantize.scale, quantize.offset])
-            )
+        if self.quantize is not None:
+            numbers = _digest(self.quantize, "scale", "offset")
             options["quantize"] = {"dtype": "int8", "numbers": numbers}
         return options
 
@@ -117,10 +113,16 @@ class Packing:
         return RegionGrid.of((self.sizes, *job.out_chunks[1:]))
 
     def computing(self, job: EmbedJob) -> EmbedJob:
-        """Have blocks computed in float32, to be rounded only after they are reduced."""
+        """Compute blocks in float32 where they are reduced, so that they are rounded only then."""
         if self.reduce is None:
             return job
         return job.computing("float32")
+
+
+def _digest(numbers: Any, *names: str) -> str:
+    """Digest of arrays that are given; "sample" for those that are fitted."""
+    given = isinstance(numbers, Numbers)
+    return digest([getattr(numbers, name) for name in names]) if given else "sample"
 
 
 def require_map(mode: str) -> None:
@@ -162,9 +164,7 @@ def find_packing(quantize: Any, reduce: Any, job: EmbedJob) -> Packing:
     if quantize is None:
         return packing
     if dtype != "float32":
-        raise OptionError(
-            "quantize.dtype", quantize=SetOption("quantize"), dtype=SetOption("dtype", dtype)
-        )
+        raise OptionError("quantize.dtype", dtype=SetOption("dtype", dtype))
     if isinstance(quantize, xr.Dataset):
         _compare("quantize", quantize, job)
         return replace(packing, quantize=as_quantization(quantize, sum(packing.sizes)))
@@ -180,7 +180,7 @@ def _compare(name: str, given: xr.DataArray | xr.Dataset, job: EmbedJob) -> None
     differing = [key for key in ours if given.attrs.get(key, ours[key]) != ours[key]]
     if differing:
         theirs, this = (", ".join(str(of[key]) for key in differing) for of in (given.attrs, ours))
-        warn(Finding("packing.other-embedding", option=SetOption(name), theirs=theirs, this=this))
+        warn("packing.other-embedding", option=SetOption(name), theirs=theirs, this=this)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class PackingNumbers:
     Parameters
     ----------
     packing
-        The options that they are of.
+        The options that they belong to.
     reduction, quantization
         None for a map that is not reduced, or not quantized.
     attrs
@@ -212,25 +212,15 @@ class PackingNumbers:
         """Label the stored map like one that is labelled by features; values are zeros."""
         if self.reduction is None:
             return embedding.assign_attrs(self.attrs)
-        shape, chunks = embedding.shape[1:], embedding.chunks or ()
-        coords = {name: c for name, c in embedding.coords.items() if FEATURE_DIM not in c.dims}
-        coords[COMPONENT_DIM] = xr.DataArray(
-            np.arange(self.reduction.count),
-            dims=COMPONENT_DIM,
-            attrs={"long_name": "component of the embedding"},
-        )
-        count, dtype = self.reduction.count, self.packing.dtype
-        result = xr.DataArray(
-            da.zeros((count, *shape), dtype=dtype, chunks=(-1, *chunks[1:])),
-            dims=(COMPONENT_DIM, *embedding.dims[1:]),
-            coords=coords,
-            name=embedding.name,
-            attrs={**embedding.attrs, **self.attrs},
-        )
+        count, label = self.reduction.count, {"long_name": "component of the embedding"}
+        features = [name for name, c in embedding.coords.items() if FEATURE_DIM in c.dims]
+        result = embedding.drop_vars(features).isel({FEATURE_DIM: slice(count)})
+        result = result.rename({FEATURE_DIM: COMPONENT_DIM}).astype(self.packing.dtype)
+        result = result.assign_coords({COMPONENT_DIM: (COMPONENT_DIM, np.arange(count), label)})
         listed = embedding.encoding["coordinates"].split()
-        kept = " ".join(name for name in listed if name in coords)
+        kept = " ".join(name for name in listed if name in result.coords)
         result.encoding = {**embedding.encoding, "coordinates": kept}
-        return result
+        return result.assign_attrs(self.attrs)
 
     def beside(self, embedding: xr.DataArray) -> xr.Dataset:
         """Variables that lie beside the map; the embedding is the one with all its features."""
@@ -259,24 +249,15 @@ def find_numbers(
         quantization: Any = packing.quantize
         attrs = {}
     else:
-        kept = manifest.packing()
+        kept = manifest.read(PACKING)
         if kept is None:
-            kept = manifest.keep_packing(_fitted(packing, draw_sample(job, policy)))
+            kept = manifest.keep(PACKING, _fitted(packing, draw_sample(job, policy)))
         reduction = kept["reduction"] and Reduction.from_json(kept["reduction"])
         quantization = kept["quantization"] and Quantization.from_json(kept["quantization"])
         attrs = kept["attrs"]
-        if kept["left_out"]:
-            warn(
-                Finding(
-                    "sample.left-out",
-                    SetOption("overwrite", True),
-                    Advice("give the numbers of another map"),
-                    left_out=len(kept["left_out"]),
-                    windows=kept["windows"],
-                    quantize=SetOption("quantize"),
-                    reduce=SetOption("reduce"),
-                )
-            )
+        if left_out := len(kept["left_out"]):
+            repair = SetOption("overwrite", True), Advice("give the numbers of another map")
+            warn("sample.left-out", *repair, left_out=left_out, windows=kept["windows"])
     described: dict[str, Any] = {}
     if reduction is not None:
         given = isinstance(packing.reduce, Reduction)
@@ -293,7 +274,7 @@ def find_numbers(
 
 
 def _fitted(packing: Packing, sample: Sample) -> dict[str, Any]:
-    """Fit what is to be fitted, the reduction first; return the record of it."""
+    """Fit the reduction, then the quantization, as far as they are not given; return a record."""
     vectors, reduction, quantization = sample.vectors, packing.reduce, packing.quantize
     attrs: dict[str, Any] = {"sample_vectors": len(vectors)}
     if isinstance(reduction, int):

@@ -138,6 +138,4 @@ def as_quantization(value: xr.Dataset, features: int) -> Quantization:
         if np.isfinite([scale, offset]).all() and (scale > 0).all():
             return Quantization(scale=scale, offset=offset)
         reason = "has a scale that is not positive, or numbers that are not finite"
-    raise OptionError(
-        "quantize.numbers", GIVEN_QUANTIZATION, option=SetOption("quantize"), reason=reason
-    )
+    raise OptionError("quantize.numbers", GIVEN_QUANTIZATION, reason=reason)

@@ -144,9 +144,7 @@ def as_reduction(value: Any, features: int) -> Reduction:
 
 
 def _no_linear_map(reason: str) -> OptionError:
-    return OptionError(
-        "reduce.linear-map", GIVEN_REDUCTION, option=SetOption("reduce"), reason=reason
-    )
+    return OptionError("reduce.linear-map", GIVEN_REDUCTION, reason=reason)
 
 
 def _in_order(array: xr.DataArray) -> xr.DataArray:

@@ -1,6 +1,7 @@
-"""The graph of some regions of a map, with no more of the cube than they need."""
+"""The graph of some regions of a map; it reads only the part of the cube that they need."""
 
 from bisect import bisect_right
+from itertools import accumulate
 
 import dask.array as da
 
@@ -44,9 +45,7 @@ def embed_regions(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Arr
         start, stop = first * size, min(last * size, length)
         if (spec.flip_y, spec.flip_x)[axis - 1]:  # the job runs from north to south, west to east
             start, stop = length - stop, length - start
-        edges = [0]
-        for chunk in job.out_chunks[axis]:
-            edges.append(edges[-1] + chunk)
+        edges = list(accumulate(job.out_chunks[axis], initial=0))
         chunks = bisect_right(edges, start) - 1, bisect_right(edges, stop - 1)
         ranges.append(chunks)
         windows.append(slice(start - edges[chunks[0]], stop - edges[chunks[0]]))

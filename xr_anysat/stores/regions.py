@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from xr_anysat.errors import OptionError
-from xr_anysat.findings import Finding, SetOption
+from xr_anysat.findings import SetOption
 
 __all__ = ["RegionGrid", "Regions", "waves"]
 
@@ -41,8 +41,6 @@ class RegionGrid:
     shards: tuple[int, int, int]
     chunks: tuple[int, int, int]
 
-    _names: ClassVar[tuple[str, ...]] = ("shape", "shards", "chunks")
-
     @classmethod
     def of(cls, sizes: Sequence[Sequence[int]]) -> "RegionGrid":
         """Make regions of the chunks of a lazy map, the largest along each axis."""
@@ -56,12 +54,12 @@ class RegionGrid:
     @classmethod
     def from_json(cls, value: dict[str, list[int]]) -> "RegionGrid":
         """Read what `to_json` returned."""
-        shape, shards, chunks = ((a, b, c) for a, b, c in (value[name] for name in cls._names))
-        return cls(shape=shape, shards=shards, chunks=chunks)
+        shapes: dict[str, Any] = {each.name: tuple(value[each.name]) for each in fields(cls)}
+        return cls(**shapes)
 
     def to_json(self) -> dict[str, list[int]]:
         """Shapes as lists, for JSON."""
-        return {name: list(getattr(self, name)) for name in self._names}
+        return {name: list(shape) for name, shape in asdict(self).items()}
 
     @property
     def blocks(self) -> tuple[int, int, int]:
@@ -132,44 +130,31 @@ class RegionGrid:
         OptionError
             For what names no regions, or none of this map.
         """
-        everything = range(len(self))
+        everything, given = range(len(self)), SetOption("regions", regions)
         if regions is None:
             return list(everything)
         if isinstance(regions, slice):
             try:
                 return sorted(everything[regions])
             except (TypeError, ValueError) as error:
-                reason = f"is no slice of numbers: {error}"
-                raise OptionError(_no_regions(regions, reason)) from None
+                raise OptionError("regions.unreadable/slice", given=given, error=error) from None
         if isinstance(regions, str):
             share = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", regions)
             number, parts = map(int, share.groups()) if share else (0, 0)
             if not 1 <= number <= parts:
-                reason = 'is no share; "2/8" is the second of eight jobs'
-                raise OptionError(_no_regions(regions, reason))
+                raise OptionError("regions.unreadable/share", given=given)
             edges = [len(self) * n // parts for n in (number - 1, number)]
             return list(everything[slice(*edges)])
         numbers = [regions] if isinstance(regions, int | np.integer) else regions
         if not isinstance(numbers, Iterable) or not all(
             isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers
         ):
-            reason = (
-                'is neither a share of the work such as "2/8", a slice, nor a list of whole numbers'
-            )
-            raise OptionError(_no_regions(regions, reason))
+            raise OptionError("regions.unreadable", given=given)
         chosen = {int(n) for n in numbers}
         if outside := sorted(chosen - set(everything)):
-            raise OptionError(
-                "regions.outside",
-                given=SetOption("regions", outside),
-                count=len(self),
-                last=len(self) - 1,
-            )
+            given = SetOption("regions", outside)
+            raise OptionError("regions.outside", given=given, count=len(self), last=len(self) - 1)
         return sorted(chosen)
-
-
-def _no_regions(regions: Any, reason: str) -> Finding:
-    return Finding("regions.unreadable", given=SetOption("regions", regions), reason=reason)
 
 
 def waves(grid: RegionGrid, regions: Sequence[int], limit: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What became of the regions of a map: the result of `to_zarr`."""
+"""The result of `to_zarr`: which regions were written, and which failed."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,12 +16,11 @@ from dask.typing import Key
 from xr_anysat.errors import StoreError
 from xr_anysat.findings import Advice, Finding, SetOption
 from xr_anysat.graph.lazy import embed_array
-from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.patches import PatchAxis
 
-from .failures import compute_blocks, error_of, reason
+from .failures import compute_blocks
 from .numbers import Array
 from .quantize import GIVEN_QUANTIZATION
 from .reduction import GIVEN_REDUCTION
@@ -37,8 +37,17 @@ FEW_WINDOWS, MAP_SHARE = 4, 0.25
 VECTORS = 16_384
 """Vectors that are drawn from all windows: more than ten for each of 1536 features."""
 
-OPTIONS: Any = {name: SetOption(name) for name in ("quantize", "reduce")}
-"""Options that a sample is for, as messages name them."""
+GIVEN_NUMBERS = GIVEN_QUANTIZATION, GIVEN_REDUCTION
+"""The remedies of doing without a sample."""
+
+UNREADABLE = partial(
+    Finding,
+    "sample.failed",
+    Advice("Repair the cube's source"),
+    *GIVEN_NUMBERS,
+    SetOption("on_error", "skip"),
+)
+"""What is wrong where windows cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +72,9 @@ class Sample:
     vectors
         (vector, feature) float32, none of them missing.
     windows
-        How many were to be embedded.
+        Number of windows.
     left_out
-        Numbers of those that could not be.
+        Numbers of the windows that could not be embedded.
     """
 
     vectors: Array
@@ -96,23 +105,18 @@ def draw_sample(job: EmbedJob, policy: RetryPolicy) -> Sample:
         As `embed` would, also where windows may be skipped.
     """
     windows = find_windows(job)
-    drawn, failed = compute_blocks(
-        _blocks(job, windows), policy, "sample", "window",
-        lambda failed, number: _error(failed, number, len(windows)),
-    )  # fmt: skip
+    drawn, failed = compute_blocks(_blocks(job, windows), policy, "sample", "window", UNREADABLE)
     vectors = np.concatenate([drawn[n] for n in sorted(drawn)])
     if not len(vectors):
-        raise StoreError(
-            "sample.empty", GIVEN_QUANTIZATION, GIVEN_REDUCTION, windows=len(windows), **OPTIONS
-        )
+        raise StoreError("sample.empty", *GIVEN_NUMBERS, windows=len(windows))
     return Sample(vectors=vectors, windows=len(windows), left_out=tuple(failed))
 
 
 def find_windows(job: EmbedJob) -> list[Window]:
     """Spread windows evenly over a map, the first and the last at its edges.
 
-    There are a few windows at least, and more of them as long as all take a quarter of the work
-    that the map takes. A map that is no larger than a few windows is one window.
+    There are at least a few windows, and more as long as all of them together take a quarter of
+    the map's work. A map that is no larger than a few windows is one window.
     """
     axes = job.layout.rows.axis, job.layout.columns.axis
     size = math.prod(axis.patches / _length(axis) for axis in axes)  # of the map, in windows
@@ -226,21 +230,3 @@ def _gather(picked: list[list[Array]]) -> Array:
     """Put the cells of a window together, their features side by side; leave out missing cells."""
     vectors = np.concatenate([np.concatenate(parts, axis=1) for parts in picked])
     return vectors[np.isfinite(vectors).all(axis=1)]
-
-
-def _error(failed: Failed, number: int, total: int) -> BaseException:
-    return error_of(
-        failed,
-        "the sample for quantize= and reduce=",
-        Finding(
-            "sample.failed",
-            Advice("Repair the cube's source"),
-            GIVEN_QUANTIZATION,
-            GIVEN_REDUCTION,
-            SetOption("on_error", "skip"),
-            failed=number,
-            total=total,
-            error=reason(failed),
-            **OPTIONS,
-        ),
-    )

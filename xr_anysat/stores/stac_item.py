@@ -134,16 +134,11 @@ def _footprint(geobox: GeoBox) -> tuple[dict[str, Any], list[float]]:
     outline: Geometry = geobox.extent.to_crs("EPSG:4326", resolution=step, wrapdateline=True)
     outline = outline.simplify(TOLERANCE)
     parts = list(outline.geom.geoms) if outline.geom_type == "MultiPolygon" else [outline.geom]
-    bounds = [part.bounds for part in parts]
-    west, south, east, north = (
-        choose(each[n] for each in bounds) for n, choose in enumerate((min, min, max, max))
-    )
+    west, south, east, north = shapely.total_bounds(parts).tolist()
     if len(parts) > 1 and east - west > 180:
-        west = min(each[0] for each in bounds if each[0] > 0)
-        east = max(each[2] for each in bounds if each[2] < 0)
-    return json.loads(shapely.to_geojson(outline.geom)), [
-        float(value) for value in (west, south, east, north)
-    ]
+        lefts, _, rights, _ = shapely.bounds(parts).T
+        west, east = float(lefts[lefts > 0].min()), float(rights[rights < 0].max())
+    return json.loads(shapely.to_geojson(outline.geom)), [west, south, east, north]
 
 
 def _dates(embedding: xr.DataArray) -> tuple[datetime | None, dict[str, str]]:

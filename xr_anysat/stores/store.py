@@ -13,7 +13,7 @@ from xr_anysat.keywords import suggests_keywords
 
 from .layout import clear, require_free
 from .location import ZarrLocation, open_location
-from .manifest import Manifest, check_same, describe
+from .manifest import JOB, Manifest, check_same, describe
 from .packing import Quantize, Reduce, find_packing, require_map
 from .regions import RegionGrid, Regions
 from .report import StoreReport
@@ -115,14 +115,10 @@ def to_zarr(
     check_whole("retries", retries, 0)
     require_map(mode)
     if overwrite and regions is not None:
-        raise OptionError(
-            "store.overwrite-regions",
-            overwrite=SetOption("overwrite", True),
-            regions=SetOption("regions"),
-        )
+        raise OptionError("store.overwrite-regions", overwrite=SetOption("overwrite", True))
     checked = {**options, "mask": check_blocks(options.get("mask"))}
     job = make_job(check_blocks(cube), options_of(mode, checked))
-    warn(*job.findings)
+    warn(job.findings)
     packing = find_packing(quantize, reduce, job)
     location = open_location(store, storage_options)
     grid = packing.regions(job)
@@ -151,7 +147,7 @@ def _claimed(
     if stored is None:
         require_free(location)
         RegionGrid.from_json(job["map"]).select(regions)  # before anything is written
-        stored = manifest.claim(job)
+        stored = manifest.keep(JOB, job)
     elif not resume:
         raise StoreError(
             "store.exists", SetOption("resume", True), SetOption("overwrite", True), store=location

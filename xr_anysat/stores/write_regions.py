@@ -4,8 +4,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from xr_anysat.embed import build_empty
 from xr_anysat.errors import StoreError, warn
 from xr_anysat.findings import Finding, SetOption
@@ -56,11 +54,11 @@ def write_regions(
     """
     grid = RegionGrid.from_json(record["map"])
     manifest = Manifest(location=location)
-    asked = grid.select(regions)
+    chosen = grid.select(regions)
     before = manifest.done(grid)
-    missing = [region for region in asked if region not in before]
+    missing = [region for region in chosen if region not in before]
     failed: dict[int, Failed] = {}
-    if missing or (asked and not is_laid_out(location)):
+    if missing or (chosen and not is_laid_out(location)):
         policy = RetryPolicy(
             scheduler=find_scheduler(job.cube.values, job.lazy),
             retries=retries,
@@ -68,32 +66,24 @@ def write_regions(
             progress=progress,
         )
         work = _begin(job, packing, manifest, grid, policy)
-        with progress_bar(
-            progress, "embedding", "region", len(asked), len(asked) - len(missing)
-        ) as bar:
+        count = len(chosen)
+        with progress_bar(progress, "embedding", "region", count, count - len(missing)) as bar:
             failed = work.do(missing, bar)
             if failed and retries:
                 failed = work.do(sorted(failed), bar)
     done = manifest.done(grid)
-    listed = tuple(_failed_region(failed[n], n, record, grid) for n in sorted(failed))
+    listed = tuple(_failed_region(failed[n], n, job, grid) for n in sorted(failed))
     _list_failed(listed, manifest, grid, done)
     clipped = _end(job, packing, manifest, grid) if len(done) == len(grid) else None
     if listed:
-        warn(
-            Finding(
-                "regions.failed",
-                failed=len(listed),
-                asked=len(asked),
-                store=location,
-                first=repr(listed[0]),
-            )
-        )
+        first = repr(listed[0])
+        warn("regions.failed", failed=len(listed), asked=len(chosen), store=location, first=first)
     return StoreReport(
         store=str(location),
         regions=len(grid),
         done=len(done),
         written=len(done.intersection(missing)),
-        asked=len(asked),
+        asked=len(chosen),
         failed=listed,
         clipped=clipped,
     )
@@ -121,27 +111,14 @@ def _begin(
 def _end(job: EmbedJob, packing: Packing, manifest: Manifest, grid: RegionGrid) -> float | None:
     """Mark a store as complete; return the clipped share of one that is quantized."""
     attrs: dict[str, Any] = weights_attrs(job.model.source)
-    clipped = None if packing.quantize is None else _clipped(manifest, grid)
-    if clipped is not None:
-        attrs = {**attrs, "quantization_clipped": clipped}
+    share = None
+    if packing.quantize is not None:
+        values, clipped = manifest.coded(grid)
+        attrs["quantization_clipped"] = share = clipped / max(values, 1)
+        if share > MUCH_CLIPPED:
+            again = SetOption("quantize", "int8")
+            warn("quantize.clipped", again, share=share, store=manifest.location)
     mark_complete(manifest.location, attrs)
-    return clipped
-
-
-def _clipped(manifest: Manifest, grid: RegionGrid) -> float:
-    """Share of a complete map that was out of the range of its codes."""
-    values, clipped = manifest.coded(grid)
-    share = clipped / max(values, 1)
-    if share > MUCH_CLIPPED:
-        warn(
-            Finding(
-                "quantize.clipped",
-                SetOption("quantize", "int8"),
-                share=share,
-                store=manifest.location,
-                quantize=SetOption("quantize"),
-            )
-        )
     return share
 
 
@@ -206,21 +183,16 @@ class _Work:
         )
 
 
-def _failed_region(
-    failed: Failed, region: int, record: dict[str, Any], grid: RegionGrid
-) -> FailedRegion:
+def _failed_region(failed: Failed, region: int, job: EmbedJob, grid: RegionGrid) -> FailedRegion:
     rows, columns = grid.window(region)
-    left, bottom, right, top = record["map"]["bounds"]
-    ys = np.linspace(top, bottom, grid.shape[1] + 1)
-    xs = np.linspace(left, right, grid.shape[2] + 1)
-    ys = ys[::-1] if record["cube"]["south_up"] else ys
-    xs = xs[::-1] if record["cube"]["east_left"] else xs
-    (x0, x1), (y0, y1) = ((axis[s.start], axis[s.stop]) for axis, s in ((xs, columns), (ys, rows)))
+    geobox = job.geobox.flipy() if job.cube.spec.flip_y else job.geobox
+    geobox = geobox.flipx() if job.cube.spec.flip_x else geobox
+    left, bottom, right, top = geobox[rows, columns].boundingbox.bbox
     return FailedRegion(
         region=region,
         rows=(rows.start, rows.stop),
         columns=(columns.start, columns.stop),
-        bounds=(float(min(x0, x1)), float(min(y0, y1)), float(max(x0, x1)), float(max(y0, y1))),
+        bounds=(left, bottom, right, top),
         error=reason(failed),
         traceback=failed.text,
     )

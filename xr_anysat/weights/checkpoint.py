@@ -1,8 +1,8 @@
-"""The tensors of a file of weights, found without running anything that the file holds.
+"""The tensors of a file of weights, found without running any code in the file.
 
 The file that ``torch.save`` writes is a zip archive: a pickle that says which tensor lies where,
 and one uncompressed entry of raw numbers per storage. Numbers stay on disk, memory-mapped, until
-they are asked for.
+they are read.
 """
 
 import mmap
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def unreadable(path: Path, error: OSError) -> WeightsError:
-    """Say that a file cannot be read."""
+    """Error for a file that cannot be read."""
     return WeightsError("weights.unreadable", path=path, reason=error.strerror or error)
 
 

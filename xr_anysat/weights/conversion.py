@@ -1,7 +1,7 @@
 """Files of weights checked against the network, and converted once to safetensors.
 
-A converted file is named by the digest of what it was made from, so that it never goes stale, and
-is there whole or not at all.
+A converted file is named by the digest of its source, so that it never goes stale. It appears when
+it is complete.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from xr_anysat.atomic import atomic_replace
 from xr_anysat.errors import OptionError, WeightsError, warn
-from xr_anysat.findings import Advice, Finding, SetOption
+from xr_anysat.findings import Advice, SetOption
 from xr_anysat.model.config import SIZES, ModelConfig, model_config, tensor_shapes
 
 from .checkpoint import FLOATS, Checkpoint, FloatArray, read_checkpoint, unreadable
@@ -41,7 +41,7 @@ _LOCK_SECONDS = 600
 
 
 def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file, which is read once per process unless it changes."""
+    """SHA-256 of a file, which is read once per process unless it changes."""
     try:
         status = path.stat()
         return _hash_file(str(path), status.st_size, status.st_mtime_ns)
@@ -133,7 +133,7 @@ def read_checked(path: Path, config: ModelConfig) -> tuple[Checkpoint, dict[str,
 
 
 def converted_path(digest: str, config: ModelConfig) -> Path:
-    """Say where the converted file of the weights with this digest is, or would be."""
+    """Path of the converted file of the weights with this digest, whether it exists or not."""
     folder = os.environ.get(CACHE_VARIABLE)
     if not folder:
         from huggingface_hub import constants
@@ -144,7 +144,7 @@ def converted_path(digest: str, config: ModelConfig) -> Path:
 
 
 def open_converted(digest: str, config: ModelConfig) -> Checkpoint | None:
-    """Open the converted file, or give None where it is missing or damaged."""
+    """Open the converted file; None where it is missing or damaged."""
     try:
         checkpoint = read_checkpoint(converted_path(digest, config))  # accounts for every byte
         check_names(checkpoint, config)
@@ -169,15 +169,8 @@ def read_converted(path: Path, digest: str, origin: str, config: ModelConfig) ->
             return read_checkpoint(target)
         except (OSError, SafetensorError) as error:
             reason = str(error)
-    warn(
-        Finding(
-            "weights.cache",
-            folder=target.parent,
-            reason=reason,
-            name=path.name,
-            variable=CACHE_VARIABLE,
-        )
-    )
+    folder = target.parent
+    warn("weights.cache", folder=folder, reason=reason, name=path.name, variable=CACHE_VARIABLE)
     return checkpoint
 
 
@@ -197,7 +190,7 @@ def _conversion_lock(target: Path) -> Iterator[None]:
 
 
 def _write(target: Path, values: dict[str, FloatArray], digest: str, origin: str) -> None:
-    """Write a safetensors file that is there whole or not at all."""
+    """Write a safetensors file, which appears when it is complete."""
     from safetensors.numpy import save_file
 
     metadata = {
@@ -221,7 +214,7 @@ def convert(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Path:
     src
         A `.pth`, `.pt`, `.ckpt` or `.safetensors` file.
     dst
-        A path that ends in `.safetensors`; a file that is there is replaced at the end.
+        A path that ends in `.safetensors`; an existing file is replaced at the end.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""The network's weights: where they are, that they are sound, and the tensors themselves.
+"""The network's weights: finding, checking and loading them.
 
-A graph is built with a `WeightsSource`, a few words long; whoever runs the network turns it into
-tensors with `load_tensors`. Importing this module does not import torch.
+A graph is built with a `WeightsSource`, a few words long; the process that runs the network turns
+it into tensors with `load_tensors`. Importing this module does not import torch.
 """
 
 import math
@@ -85,13 +85,13 @@ class WeightsSource:
 
     @property
     def description(self) -> str:
-        """What to write into a result's attributes; a file by name, its folders stay private."""
+        """What a result's attributes say; of a file only its name, without its folders."""
         if self.kind == "file":
             return f"file {Path(self.location).name}"
         return f"{self.location} (not pretrained)" if self.kind == "random" else self.location
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        """Give what dask derives keys from."""
+        """Identity that dask derives keys from."""
         identity = {"hub": self.location, "file": self.digest, "random": self.seed}
         return ("xr_anysat.WeightsSource", self.kind, identity[self.kind])
 
@@ -101,7 +101,7 @@ class WeightsSource:
 
 
 def find_weights(weights: str | os.PathLike[str] | None, size: str) -> WeightsSource:
-    """Say where weights come from. Downloads nothing, reads no tensor, does not import torch.
+    """Find out where weights come from; downloads nothing, reads no tensor, imports no torch.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _file_source(weights: str, given: SetOption | str) -> WeightsSource:
 
 
 def digest_of(source: WeightsSource) -> str | None:
-    """Give "sha256:..." of the weights, for a result's attributes.
+    """Digest of the weights, "sha256:...", for a result's attributes.
 
     None for random weights, and for published ones that are neither cached nor loaded yet.
     """
@@ -200,7 +200,7 @@ def load_tensors(source: WeightsSource, config: ModelConfig) -> "dict[str, torch
 
 
 def _open(source: WeightsSource, config: ModelConfig) -> Checkpoint:
-    """Open a file with the weights, every name, shape and value of which has been checked."""
+    """Open a file of weights whose names, shapes and values have all been checked."""
     path = Path(source.location)
     if source.kind == "file" and path.suffix == ".safetensors":
         _require_same(source, file_digest(path))

@@ -1,11 +1,11 @@
-"""The published weights: what is known of them, their place on this machine, their download."""
+"""The published weights: name and digest, place on this machine, download."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from xr_anysat.errors import WeightsError, warn
-from xr_anysat.findings import Call, Finding, SetOption
+from xr_anysat.findings import Call, SetOption
 from xr_anysat.model.config import model_config
 
 from .conversion import converted_path, file_digest
@@ -26,7 +26,7 @@ WEIGHTS_VARIABLE = "XR_ANYSAT_WEIGHTS"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """What is known of a published set of weights: its place, its size and its digest."""
+    """A published set of weights: its place, its size and its digest."""
 
     repo_id: str
     filename: str
@@ -59,14 +59,9 @@ def own_file(size: str) -> SetOption:
 
 
 def no_weights(state: str) -> WeightsError:
-    """Say which weights are not there, and the ways to get some."""
-    return WeightsError(
-        "weights.none",
-        _FETCH,
-        own_file(PUBLISHED.size),
-        SetOption("weights", "random"),
-        state=state,
-    )
+    """Error for weights that are missing, with the ways to get some."""
+    ways = _FETCH, own_file(PUBLISHED.size), SetOption("weights", "random")
+    return WeightsError("weights.none", *ways, state=state)
 
 
 def _cached_download() -> Path | None:
@@ -83,7 +78,7 @@ def _blob_digest(path: Path) -> str | None:
 
 
 def published_here() -> Path:
-    """Say where the published weights are on this machine, if they are: as fetched or converted."""
+    """Path of the published weights on this machine, downloaded or converted, if there are any."""
     return _cached_download() or converted_path(PUBLISHED.sha256, model_config(PUBLISHED.size))
 
 
@@ -95,17 +90,13 @@ def published_digest() -> str | None:
 
 
 def published_file() -> tuple[Path, str]:
-    """Give the published file and its digest, downloading it where it is not cached."""
+    """Find the published file and its digest; download it where it is not cached."""
     path = _cached_download() or _download()
     digest, expected = file_digest(path), _blob_digest(path)
     if expected not in (None, digest):
+        file = path.resolve()
         raise WeightsError(
-            "weights.download",
-            _FETCH,
-            path=path,
-            digest=digest,
-            expected=expected,
-            file=path.resolve(),
+            "weights.download", _FETCH, path=path, digest=digest, expected=expected, file=file
         )
     return path, digest
 
@@ -130,11 +121,5 @@ def _download() -> Path:
 def warn_of_mismatch(digest: str | None) -> None:
     """Warn where the published weights are not those that this version was made with."""
     if digest != PUBLISHED.sha256:
-        warn(
-            Finding(
-                "weights.digest",
-                repository=PUBLISHED.repo_id,
-                digest=digest,
-                expected=PUBLISHED.sha256,
-            )
-        )
+        repository, expected = PUBLISHED.repo_id, PUBLISHED.sha256
+        warn("weights.digest", repository=repository, digest=digest, expected=expected)
