@@ -11,11 +11,11 @@ import torch
 
 from xr_anysat.compute.engine import engine_of
 from xr_anysat.compute.normalize import band_moments, moments_to_stats, normalize
+from xr_anysat.compute.tiles import blend_weights
 from xr_anysat.cube.canonical import understand
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.job.normalization import Normalization
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import blend_weights
 
 OUTPUTS = {"grid": "dense", "patch": "patch", "tile": "tile"}
 

@@ -14,6 +14,7 @@ import xr_anysat
 from xr_anysat.cube.canonical import understand
 from xr_anysat.cube.grid import find_grid
 from xr_anysat.errors import AnySatWarning, CubeError
+from xr_anysat.layout.orientation import Orientation
 from xr_anysat.sensors.record import PixelRule
 
 PLACE = Affine(10, 0, 440_000, 0, -10, 5_400_000)
@@ -188,7 +189,7 @@ def test_either_way_round(flip_y, flip_x, dataset):
     turned = cube.isel({dim: slice(None, None, way) for dim, way in ways.items()})
     found = understand(turned)
     spec = found.spec
-    assert (spec.flip_y, spec.flip_x) == (flip_y, flip_x)
+    assert spec.orientation == Orientation(south_up=flip_y, east_left=flip_x)
     assert spec.geobox == GeoBox((4, 6), PLACE, "EPSG:32631")
     north_up = np.asarray(understand(cube).values)
     np.testing.assert_array_equal(found.values, north_up)
@@ -440,7 +441,7 @@ def test_one_pixel_with_a_declared_transform(dims, dataset):
     place = Affine(10, 0, 440_000 + 10 * column, 0, -10, 5_400_000 - 10 * row)
     spec = spec_of(cube)
     assert spec.geobox == GeoBox(shape, place, "EPSG:32631")
-    assert (spec.flip_y, spec.flip_x) == (False, False)
+    assert spec.orientation == Orientation()
 
 
 def test_one_pixel_of_odc_geo():

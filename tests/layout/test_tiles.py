@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xr_anysat.compute.tiles import blend_weights
 from xr_anysat.layout.chunks import recut
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import ChunkedAxis, blend_weights
+from xr_anysat.layout.tiles import ChunkedAxis
 
 
 @st.composite

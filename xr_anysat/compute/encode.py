@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.cube.values import validity_mask
-from xr_anysat.job.job import EmbedJob, SensorInput
 from xr_anysat.job.model import Model
 from xr_anysat.job.normalization import Normalization
 
@@ -19,7 +18,7 @@ from .normalize import check_scale, composite, normalize
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EncodeSpec", "Encoded", "encode_chunk", "encode_spec"]
+__all__ = ["EncodeSpec", "Encoded", "encode_chunk"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -64,23 +63,6 @@ class EncodeSpec:
     tile_pixels: int | None = None
     sub_patches: bool = False
     dtype: str = "float32"
-
-
-def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
-    """Describe how the pixels of one sensor of a job are encoded."""
-    by_tile = each.normalization.kind == "tile_zscore"
-    return EncodeSpec(
-        model=job.model,
-        patch=each.pixels.patch,
-        gsd=each.pixels.size,
-        day_of_year=each.day_of_year,
-        nodata=each.cube.spec.nodata,
-        normalization=each.normalization,
-        groups=each.groups,
-        tile_pixels=job.layout.rows.axis.tile * each.pixels.patch if by_tile else None,
-        sub_patches=job.output.map_mode == "grid",
-        dtype=job.output.map_dtype,
-    )
 
 
 class Encoded(NamedTuple):

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from xr_anysat.job.model import Model
-from xr_anysat.layout.tiles import blend_weights
 
 from .engine import Engine, engine_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TileSpec", "TileSums", "encode_window"]
+__all__ = ["TileSpec", "TileSums", "blend_weights", "encode_window"]
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -66,6 +65,21 @@ class TileSums(NamedTuple):
 
     total: Floats
     weight: Floats
+
+
+def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float32]:
+    """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
+
+    At an overlap of one half the weights of two neighbours add up to one. A tile that the end of
+    the cube cuts short has the weights of its first patches.
+
+    Returns
+    -------
+    ndarray
+        (tile,) or (patches,) float32.
+    """
+    weights = np.sin(np.pi * (np.arange(tile if patches is None else patches) + 0.5) / tile) ** 2
+    return weights.astype(np.float32)
 
 
 def encode_window(tokens: Floats, spec: TileSpec) -> TileSums | Floats:

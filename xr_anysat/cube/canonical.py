@@ -30,7 +30,6 @@ __all__ = [
     "Cube",
     "as_dask",
     "local_scheduler",
-    "own_order",
     "understand",
     "understand_grid",
 ]
@@ -96,7 +95,7 @@ class CanonicalCube:
 
     def own_order(self, data: Any) -> Any:
         """Turn (..., y, x) values the way the user's cube runs."""
-        return own_order(data, self.spec)
+        return self.spec.orientation.array(data)
 
     def finish(self, *arrays: Any) -> Any:
         """Give lazy arrays as they are for a lazy cube, computed for a cube in memory."""
@@ -160,12 +159,6 @@ def understand_grid(cube: Cube, sensor: Sensor = DEFAULT) -> Grid:
     return grid
 
 
-def own_order(data: Any, spec: CubeSpec) -> Any:
-    """Turn (..., y, x) values from north up to the order of the user's cube, or back."""
-    y, x = (slice(None, None, -1 if flip else None) for flip in (spec.flip_y, spec.flip_x))
-    return data[..., y, x] if spec.flip_y or spec.flip_x else data
-
-
 def local_scheduler() -> str:
     """Choose threads; but a task of somebody's graph does not start threads of its own."""
     main = threading.current_thread() is threading.main_thread()
@@ -186,7 +179,7 @@ def _north_up(array: xr.DataArray, spec: CubeSpec, *dims: Hashable) -> Any:
     time_dim = "__time__" if spec.time_dim is None else spec.time_dim
     if spec.time_dim is None:
         variable = variable.expand_dims(time_dim)
-    return own_order(variable.transpose(time_dim, *dims, spec.y_dim, spec.x_dim).data, spec)
+    return spec.orientation.array(variable.transpose(time_dim, *dims, spec.y_dim, spec.x_dim).data)
 
 
 def as_dask(values: Any, lazy: bool) -> da.Array:

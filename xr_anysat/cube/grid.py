@@ -15,6 +15,7 @@ from pyproj.exceptions import ProjError
 from rioxarray.exceptions import RioXarrayError
 
 from xr_anysat.findings import Call, Finding
+from xr_anysat.layout.orientation import Orientation
 from xr_anysat.sensors.record import PixelRule
 
 from .corners import CORNERS, at_corners
@@ -46,8 +47,8 @@ class Grid:
         North up, whichever way the cube runs.
     gsd
         Nominal size of a pixel in metres.
-    flip_y, flip_x
-        Whether the cube runs from south to north, from east to west.
+    orientation
+        Which way the cube runs.
     y_dim, x_dim
         Its dimensions.
     corners
@@ -56,8 +57,7 @@ class Grid:
 
     geobox: GeoBox
     gsd: float
-    flip_y: bool
-    flip_x: bool
+    orientation: Orientation
     y_dim: Hashable
     x_dim: Hashable
     corners: bool
@@ -128,8 +128,7 @@ def find_grid(
     return Grid(
         geobox=GeoBox((y.size, x.size), transform, crs.to_wkt()),
         gsd=gsd,
-        flip_y=y.step > 0,
-        flip_x=x.step < 0,
+        orientation=Orientation(south_up=y.step > 0, east_left=x.step < 0),
         y_dim=y_dim,
         x_dim=x_dim,
         corners=corners,

@@ -2,6 +2,7 @@
 
 import dask.array as da
 
+from xr_anysat.compute.encode import EncodeSpec
 from xr_anysat.cube.canonical import local_scheduler
 from xr_anysat.job.job import EmbedJob, SensorInput
 from xr_anysat.layout.chunks import cut
@@ -9,7 +10,7 @@ from xr_anysat.layout.grid import MapPart
 
 from .statistics import after, lazy_moments, stats_of
 
-__all__ = ["lazy_stats", "read_input", "with_known_stats"]
+__all__ = ["encode_spec", "lazy_stats", "read_input", "with_known_stats"]
 
 
 def lazy_stats(each: SensorInput) -> da.Array | None:
@@ -53,3 +54,20 @@ def read_input(
         cube = cube.window(*spans)
     values = cut(cube.values, work)
     return values, None if cube.valid is None else cut(cube.valid, work), stats
+
+
+def encode_spec(job: EmbedJob, each: SensorInput) -> EncodeSpec:
+    """Describe how the pixels of one sensor of a job are encoded."""
+    by_tile = each.normalization.kind == "tile_zscore"
+    return EncodeSpec(
+        model=job.model,
+        patch=each.pixels.patch,
+        gsd=each.pixels.size,
+        day_of_year=each.day_of_year,
+        nodata=each.cube.spec.nodata,
+        normalization=each.normalization,
+        groups=each.groups,
+        tile_pixels=job.layout.rows.axis.tile * each.pixels.patch if by_tile else None,
+        sub_patches=job.output.map_mode == "grid",
+        dtype=job.output.map_dtype,
+    )

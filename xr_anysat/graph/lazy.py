@@ -27,31 +27,30 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
 
-from xr_anysat.compute.encode import Encoded, EncodeSpec, encode_chunk, encode_spec
-from xr_anysat.compute.tiles import TileSpec, TileSums, encode_window
+from xr_anysat.compute.blend import (
+    BlockPlacement,
+    features_first,
+    field_of,
+    nothing,
+    part_of_sums,
+    patch_block,
+    pixel_block,
+    turn,
+    window_tiles,
+)
+from xr_anysat.compute.encode import EncodeSpec, encode_chunk
+from xr_anysat.compute.tiles import TileSpec
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.grid import MapPart
 from xr_anysat.layout.tiles import ChunkedAxis, Overlap, Part
 
-from .inputs import read_input
+from .inputs import encode_spec, read_input
 
 __all__ = ["embed_array"]
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 Tasks = dict[Key, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockPlacement:
-    """Where blocks lie within the array that they are assembled to.
-
-    `blocks` pairs the overlap along the rows with that along the columns, block by block;
-    `shape` is (rows, columns) in patches.
-    """
-
-    blocks: tuple[tuple[Overlap, Overlap], ...]
-    shape: tuple[int, int]
 
 
 def embed_array(job: EmbedJob, part: MapPart | None = None) -> da.Array:
@@ -137,7 +136,7 @@ def _tile_tasks(name: str, tokens: str, job: EmbedJob, part: MapPart) -> Tasks:
         )
         blocks = [(tokens, *other) for other in compress(seen, needed)]
         placement = _placement(overlaps, (row.patches, column.patches), needed)
-        tasks[name, *chunk] = (_window_tiles, blocks, shared(placement), shared(spec))
+        tasks[name, *chunk] = (window_tiles, blocks, shared(placement), shared(spec))
     return tasks
 
 
@@ -177,7 +176,7 @@ def _turn_tasks(name: str, chunks: list[tuple[int, int]]) -> Tasks:
     tasks: Tasks = {}
     before: Key | None = None
     for i, j in chunks:
-        tasks[name, i, j] = (_turn, before)
+        tasks[name, i, j] = (turn, before)
         before = (name, i, j)
     return tasks
 
@@ -194,7 +193,7 @@ def _part_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Tasks:
     for (i, to_row, row), (j, to_column, column) in product(rows, columns):
         if selection.has_tiles((i, j)) and selection.has_results((to_row, to_column)):
             area = shared((row, column))
-            tasks[name, i, j, to_row, to_column] = (_part, (tiles, i, j), area)
+            tasks[name, i, j, to_row, to_column] = (part_of_sums, (tiles, i, j), area)
     return tasks
 
 
@@ -216,14 +215,14 @@ def _patch_tasks(name: str, parts: str, turns: str, job: EmbedJob, part: MapPart
         ranges = (layout.rows.patch_range(i), layout.columns.patch_range(j))
         if not selection.has_results((i, j)):
             shape = (job.width, *(stop - start for start, stop in ranges))
-            tasks[key] = (_nothing, shape, dtype)
+            tasks[key] = (nothing, shape, dtype)
             continue
         seen = [(r.index, c.index) for r, c in product(row, column)]
         needed = list(map(selection.has_tiles, seen))
         whole = ([_whole(overlap) for overlap in row], [_whole(overlap) for overlap in column])
         blocks = [(parts, *chunk, i, j) for chunk in compress(seen, needed)]
         placement = shared(_placement(whole, ranges, needed))
-        tasks[key] = (_patch_block, blocks, placement, dtype, (turns, i, j))
+        tasks[key] = (patch_block, blocks, placement, dtype, (turns, i, j))
     return tasks
 
 
@@ -241,8 +240,8 @@ def _pixel_tasks(
     for i, j in part.chunks:
         at = part.at(i, j)
         of_patches, of_pixels = (patches, 0, *at), (seen, i, j)
-        tasks[name, 0, *at] = (_pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
-        tasks[name, 1, *at] = (_field, (encode, i, j), "sub")
+        tasks[name, 0, *at] = (pixel_block, of_patches, of_pixels, spec.patch, spec.dtype)
+        tasks[name, 1, *at] = (field_of, (encode, i, j), "sub")
     return tasks
 
 
@@ -254,10 +253,10 @@ def _whole_tile_tasks(name: str, tiles: str, job: EmbedJob, part: MapPart) -> Ta
     for (row, i), (column, j) in product(enumerate(rows), enumerate(columns)):
         key = (name, 0, row, column)
         if job.selection.has_tiles((i, j)):
-            tasks[key] = (_features_first, (tiles, i, j), dtype)
+            tasks[key] = (features_first, (tiles, i, j), dtype)
         else:
             shape = (job.width, len(axes[0].tiles_of(i)), len(axes[1].tiles_of(j)))
-            tasks[key] = (_nothing, shape, dtype)
+            tasks[key] = (nothing, shape, dtype)
     return tasks
 
 
@@ -296,65 +295,5 @@ def _add_field(
     graph: HighLevelGraph, encode: str, field: str, chunks: list[tuple[int, int]], token: str
 ) -> tuple[str, HighLevelGraph]:
     name = f"anysat-{field}-{token}"
-    tasks: Tasks = {(name, i, j): (_field, (encode, i, j), field) for i, j in chunks}
+    tasks: Tasks = {(name, i, j): (field_of, (encode, i, j), field) for i, j in chunks}
     return name, _add(graph, name, tasks, [encode])
-
-
-# What tasks do: functions of the module, so that they pickle by name.
-
-
-def _field(encoded: Encoded, name: str) -> Any:
-    return getattr(encoded, name)
-
-
-def _window_tiles(
-    blocks: list[Array], placement: BlockPlacement, spec: TileSpec
-) -> TileSums | Array:
-    return encode_window(_assemble(blocks, placement), spec)
-
-
-def _part(sums: TileSums, area: tuple[tuple[int, int], tuple[int, int]]) -> TileSums:
-    window = _slices(*area)
-    return TileSums(sums.total[window].copy(), sums.weight[window].copy())
-
-
-def _assemble(blocks: list[Array], placement: BlockPlacement) -> Array:
-    """Assemble parts of blocks to one array."""
-    out = np.zeros((*placement.shape, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
-    for block, (row, column) in zip(blocks, placement.blocks, strict=True):
-        out[_slices(row.target, column.target)] += block[_slices(row.source, column.source)]
-    return out
-
-
-def _slices(row: tuple[int, int], column: tuple[int, int]) -> tuple[slice, slice]:
-    return slice(*row), slice(*column)
-
-
-def _nothing(shape: tuple[int, ...], dtype: str) -> Array:
-    return np.full(shape, np.nan, dtype=dtype)
-
-
-def _turn(before: None) -> None:
-    return before
-
-
-def _patch_block(sums: list[TileSums], placement: BlockPlacement, dtype: str, turn: None) -> Array:
-    """Weighted mean over tiles, (D, rows, columns), NaN where no tile has seen a patch."""
-    total = _assemble([part.total for part in sums], placement)
-    weight = _assemble([part.weight for part in sums], placement)
-    mean = np.full_like(total, np.nan)
-    np.divide(total, weight[..., None], out=mean, where=weight[..., None] > 0)
-    return _features_first(mean, dtype)
-
-
-def _pixel_block(patches: Array, seen: Bools, patch: int, dtype: str) -> Array:
-    """Each pixel gets its patch's embedding, NaN where it was never seen: (D, h, w)."""
-    height, width = seen.shape
-    rows, columns = np.arange(height) // patch, np.arange(width) // patch
-    pixels = patches[:, rows[:, None], columns].astype(dtype, copy=False)
-    pixels[:, ~seen] = np.nan
-    return pixels
-
-
-def _features_first(values: Array, dtype: str) -> Array:
-    return np.ascontiguousarray(np.moveaxis(values, -1, 0), dtype=dtype)

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from .patches import PatchAxis
 
-__all__ = ["ChunkedAxis", "Overlap", "Part", "blend_weights"]
+__all__ = ["ChunkedAxis", "Overlap", "Part"]
 
 Range = tuple[int, int]
 """First patch or chunk, and one after the last."""
@@ -154,18 +153,3 @@ def _overlaps(sources: Iterable[tuple[int, Range]], target: Range) -> Iterator[O
         if first < last:
             within, into = ((first - start, last - start) for start, _ in (source, target))
             yield Overlap(index=index, source=within, target=into)
-
-
-def blend_weights(tile: int, patches: int | None = None) -> npt.NDArray[np.float32]:
-    """Weight of each patch of a tile where tiles overlap: sin^2, and nowhere zero.
-
-    At an overlap of one half the weights of two neighbours add up to one. A tile that the end of
-    the cube cuts short has the weights of its first patches.
-
-    Returns
-    -------
-    ndarray
-        (tile,) or (patches,) float32.
-    """
-    weights = np.sin(np.pi * (np.arange(tile if patches is None else patches) + 0.5) / tile) ** 2
-    return weights.astype(np.float32)

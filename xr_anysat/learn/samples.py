@@ -60,11 +60,9 @@ class Samples:
 
     def of_cube(self, data: da.Array, cube: CanonicalCube) -> Array:
         """Values of the pixels in a (..., y, x) array that is north up, (..., n)."""
-        spec, (height, width) = cube.spec, cube.spec.shape
-        rows = height - 1 - self.rows if spec.flip_y else self.rows
-        columns = width - 1 - self.columns if spec.flip_x else self.columns
-        every = (slice(None),) * (data.ndim - 2)
-        points = data.vindex[(*every, rows, columns)]  # its points come first
+        spec, every = cube.spec, (slice(None),) * (data.ndim - 2)
+        at = spec.orientation.indices(self.rows, self.columns, spec.shape)
+        points = data.vindex[(*every, *at)]  # its points come first
         return np.moveaxis(np.asarray(points), 0, -1)
 
 

@@ -92,10 +92,8 @@ def quicklook(
 def _labelled(data: Any, cube: CanonicalCube, middle: slice, used: int) -> xr.DataArray:
     spec, first, step = cube.spec, middle.start, middle.step
     pixels = label_pixels(np.broadcast_to(np.float32(0), spec.shape), "true_colour", cube, {})
-    rows, columns = (  # in the order of the user's cube
-        slice((length - 1 - first) % step if flipped else first, None, step)
-        for length, flipped in zip(spec.shape, (spec.flip_y, spec.flip_x), strict=True)
-    )
+    taken = [np.arange(first, length, step) for length in spec.shape]
+    rows, columns = map(np.sort, spec.orientation.indices(taken[0], taken[1], spec.shape))
     grid = pixels.isel(y=rows, x=columns)
     if step > 1:  # the transform is that of the cube's pixels
         grid["spatial_ref"].attrs.pop("GeoTransform", None)

@@ -208,8 +208,8 @@ def _grid(known: Examination) -> dict[str, Any]:
         "ground_gsd": ground,
         "bounds": tuple(map(float, grid.geobox.extent.boundingbox.bbox)),
         "centre": centre,
-        "northward": grid.flip_y,
-        "westward": grid.flip_x,
+        "northward": grid.orientation.south_up,
+        "westward": grid.orientation.east_left,
     }
 
 

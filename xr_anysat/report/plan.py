@@ -258,8 +258,7 @@ def _result(job: EmbedJob) -> tuple[dict[str, int], tuple[tuple[int, ...], ...]]
     feature, *space = job.out_chunks
     dims = {"feature": sum(feature)}
     if job.output.mode != "pooled":
-        flips = (job.cube.spec.flip_y, job.cube.spec.flip_x)
-        chunks = (c[::-1] if f else c for c, f in zip(space, flips, strict=True))
+        chunks = job.cube.spec.orientation.axes(*space)
         return dims | {"y": job.geobox.shape.y, "x": job.geobox.shape.x}, (feature, *chunks)
     if job.output.geometries is None:
         return dims, (feature,)

@@ -82,11 +82,9 @@ def tiles(
     spec = known.spec
     layout, pixels = lay_patches(options, spec.geobox, spec.gsd)
     warn(many_patches(layout, pixels, options))
-    rows, columns = (
-        _extents(chunked.axis, pixels.patch, size, flip)
-        for chunked, size, flip in zip(
-            (layout.rows, layout.columns), spec.shape, (spec.flip_y, spec.flip_x), strict=True
-        )
+    rows, columns = spec.orientation.axes(
+        _extents(layout.rows.axis, pixels.patch, spec.shape[0]),
+        _extents(layout.columns.axis, pixels.patch, spec.shape[1]),
     )
     transform = spec.geobox.transform
     x = transform.c + transform.a * np.array([pixels for *pixels, _ in columns])
@@ -106,11 +104,11 @@ def tiles(
     return geopandas.GeoDataFrame(table, geometry=boxes, crs=str(spec.geobox.crs))
 
 
-def _extents(axis: PatchAxis, patch: int, size: int, flip: bool) -> list[tuple[int, int, bool]]:
+def _extents(axis: PatchAxis, patch: int, size: int) -> list[tuple[int, int, bool]]:
     """First pixel of each tile, the one after its last, and whether the tile is whole."""
     extents = []
     for index in range(axis.tiles):
         first = axis.tile_range(index)[0] * patch
         last = first + axis.tile * patch
         extents.append((first, min(last, size), last <= size))
-    return extents[::-1] if flip else extents
+    return extents

@@ -97,14 +97,12 @@ def _coordinates(geobox: GeoBox, cube: CanonicalCube) -> dict[Any, Any]:
     that the two merge.
     """
     spec, source = cube.spec, cube.source
-    geobox = geobox.flipy() if spec.flip_y else geobox
-    geobox = geobox.flipx() if spec.flip_x else geobox
+    geobox, pixels = map(spec.orientation.geobox, (geobox, spec.geobox))
     coords: dict[Any, Any] = dict(xr_coords(geobox, dims=("y", "x")))
     if "spatial_ref" in source.coords and source["spatial_ref"].ndim == 0:
         coords["spatial_ref"] = coords["spatial_ref"].copy(data=source["spatial_ref"].values)
-    step = float(spec.geobox.resolution.x) * (-1 if spec.flip_x else 1)
-    own = tuple(geobox.shape) == spec.shape and not spec.corners
-    if own and np.isclose(geobox.resolution.x, step):
+    own = geobox.shape == pixels.shape and not spec.corners
+    if own and np.isclose(geobox.resolution.x, pixels.resolution.x):
         for name, dim in (("y", spec.y_dim), ("x", spec.x_dim)):
             if dim in source.coords:
                 coords[name] = (name, source[dim].values, coords[name].attrs)

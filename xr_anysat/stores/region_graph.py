@@ -38,13 +38,11 @@ def embed_regions(job: EmbedJob, grid: RegionGrid, regions: list[int]) -> da.Arr
     dask.array.Array
         (feature, y, x), a block for each file of the rectangle `grid.around(regions)`.
     """
-    spec = job.cube.spec
     ranges, windows, sizes = [], [], []
     for axis, (first, last) in enumerate(grid.around(regions), start=1):
         size, length = grid.shards[axis], grid.shape[axis]
-        start, stop = first * size, min(last * size, length)
-        if (spec.flip_y, spec.flip_x)[axis - 1]:  # the job runs from north to south, west to east
-            start, stop = length - stop, length - start
+        span = first * size, min(last * size, length)
+        start, stop = job.cube.spec.orientation.span(axis - 1, span, length)
         edges = list(accumulate(job.out_chunks[axis], initial=0))
         chunks = bisect_right(edges, start) - 1, bisect_right(edges, stop - 1)
         ranges.append(chunks)

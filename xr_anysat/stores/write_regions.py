@@ -185,8 +185,7 @@ class _Work:
 
 def _failed_region(failed: Failed, region: int, job: EmbedJob, grid: RegionGrid) -> FailedRegion:
     rows, columns = grid.window(region)
-    geobox = job.geobox.flipy() if job.cube.spec.flip_y else job.geobox
-    geobox = geobox.flipx() if job.cube.spec.flip_x else geobox
+    geobox = job.cube.spec.orientation.geobox(job.geobox)
     left, bottom, right, top = geobox[rows, columns].boundingbox.bbox
     return FailedRegion(
         region=region,
