@@ -24,8 +24,8 @@ from support.cubes import LABELS, TINY, WIDTH, assert_same, largest_gap, make_cu
 
 import xr_anysat
 from xr_anysat import ScaleError, WeightsError
+from xr_anysat.compute import blend, engine
 from xr_anysat.compute import encode as inference
-from xr_anysat.compute import engine
 from xr_anysat.graph import lazy
 from xr_anysat.layout import chunks as chunking
 from xr_anysat.layout.patches import PatchAxis
@@ -682,13 +682,13 @@ def test_each_pixel_is_encoded_once(cube, mode, overlap, counted, small_chunks):
 
 def test_each_tile_is_encoded_once(cube, monkeypatch, small_chunks):
     tiles = Counter()
-    real = lazy.encode_window
+    real = blend.encode_window
 
     def encode_window(tokens, spec):
         tiles["tiles"] += len(spec.rows) * len(spec.columns)
         return real(tokens, spec)
 
-    monkeypatch.setattr(lazy, "encode_window", encode_window)
+    monkeypatch.setattr(blend, "encode_window", encode_window)
     embed(cube.chunk(x=9)).compute()
     rows, columns = (PatchAxis(patches=n, tile=4, stride=2).tiles for n in (8, 7))
     assert tiles["tiles"] == rows * columns
