@@ -104,15 +104,16 @@ def find_bands(
     chosen: dict[str, Hashable] = {}
     missing: list[str] = []
     for band in sensor.band_names:
+        named = band in given and band not in absent
+        choices = [given[band]] if named else list(dict.fromkeys(matches[band]))
+        if choices:
+            chosen[band] = choices[0]
         if band in absent:
             continue
-        choices = [given[band]] if band in given else list(dict.fromkeys(matches[band]))
         if len(choices) > 1:
             choose, several = _name_band(band, choices[0]), [str(label) for label in choices]
             faults.append(Finding("bands.ambiguous", choose, labels=several, band=band))
-        if choices:
-            chosen[band] = choices[0]
-        else:
+        elif not choices:
             missing.append(band)
     if missing:
         first, needed = missing[0], list(sensor.band_names)

@@ -132,13 +132,8 @@ def pca_rgb(
     axes = fit["components"] / span
     constant = -(xr.dot(axes, fit["mean"], dim=FEATURE_DIM) + lowest / span)
     data = project(embedding, axes.transpose("component", FEATURE_DIM).data, constant.data)
-    cells = label_cells(
-        data.clip(0, 1),
-        embedding,
-        "pca",
-        {"long_name": "principal components of an AnySat embedding, stretched to 0..1"},
-        lead=["component"],
-    )
+    attrs = {"long_name": "principal components of an AnySat embedding, stretched to 0..1"}
+    cells = label_cells(data.clip(0, 1), embedding, "pca", attrs, lead=["component"])
     ratio = fit["explained_variance_ratio"]
     return cells.assign_coords(component=fit["component"], explained_variance_ratio=ratio)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,13 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
         labels = band_labels(array, known.band_dim)
     job, made, summary = None, None, None
     if not faults:
-        job = _make(cube, resolved, faults)
+        with _collecting(faults):
+            job = make_job(cube, resolved)
     if job is not None:
         doubts += job.findings
         made = plan_of(job)
-        if sample:
-            summary = _summarize(source, job, known, resolved, faults)
+        with _collecting(faults):
+            summary = _summarize(source, job, known, resolved) if sample else None
     grid, shape = _grid(known), _shape(known, len(sources))
     sources = sources or [array]
     nodata = declared_missing(array)
@@ -133,29 +135,23 @@ def check(cube: Cube, mode: str = "grid", *, sample: bool = False, **options: An
     )
 
 
-def _make(cube: Cube, options: Options, faults: list[Finding]) -> EmbedJob | None:
-    """Make the job as `embed` would; what that raises is a fault."""
+@contextmanager
+def _collecting(faults: list[Finding]) -> Iterator[None]:
+    """Add what `embed` would raise to the faults."""
     try:
-        return make_job(cube, options)
+        yield
     except AnySatError as error:
         faults += error.findings
-        return None
 
 
-def _summarize(
-    cube: Cube, job: EmbedJob, examined: Examination, options: Options, faults: list[Finding]
-) -> ValueSummary | None:
-    """Look at some values, unless that is a fault; those of a file are read window by window."""
+def _summarize(cube: Cube, job: EmbedJob, examined: Examination, options: Options) -> ValueSummary:
+    """Look at some values; those of a file are read window by window."""
     grid = examined.grid
     if is_on_disk(cube) and grid is not None:
         pieces = {grid.y_dim: 2 * SIDE, grid.x_dim: 2 * SIDE, examined.time_dim: 1}
         cube = cube.chunk({dim: size for dim, size in pieces.items() if dim is not None})
     known = understand(cube, bands=options.bands, dates=options.dates, mask=options.mask)
-    try:
-        return summarize_values(known, job.reference.normalization)
-    except CubeError as error:
-        faults += error.findings
-        return None
+    return summarize_values(known, job.reference.normalization)
 
 
 def _by_date(summary: ValueSummary, count: int) -> list[float]:

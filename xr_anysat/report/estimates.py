@@ -46,15 +46,14 @@ def find_amounts(job: EmbedJob) -> Amounts:
     """Count what an embedding encodes: all of the cube, or what geometries need of it."""
     selection, layout = job.selection, job.layout
     rows, columns = layout.rows.axis, layout.columns.axis
+    heights, widths = map(_tile_lengths, (rows, columns))
     if selection.tiles is None or selection.patches_by_chunk is None:
-        sizes = product(_tile_sizes(rows), _tile_sizes(columns))
+        sizes = product(Counter(heights).items(), Counter(widths).items())
         return Amounts(
             pixels=math.prod(job.reference.pixels.shape),
             patches=rows.patches * columns.patches,
             tiles={(height, width): m * n for (height, m), (width, n) in sizes},
         )
-    spans = ([axis.tile_range(n) for n in range(axis.tiles)] for axis in (rows, columns))
-    heights, widths = ([stop - start for start, stop in ranges] for ranges in spans)
     pixels = (
         _pixels(job, 0, i) @ patches @ _pixels(job, 1, j)
         for (i, j), patches in selection.patches_by_chunk.items()
@@ -90,10 +89,9 @@ def find_products(job: EmbedJob, amounts: Amounts) -> dict[str, list[cost.Produc
     }
 
 
-def _tile_sizes(axis: PatchAxis) -> list[tuple[int, int]]:
-    """Lengths of the tiles of an axis in patches, and how many have each."""
-    ranges = (axis.tile_range(index) for index in range(axis.tiles))
-    return list(Counter(stop - start for start, stop in ranges).items())
+def _tile_lengths(axis: PatchAxis) -> list[int]:
+    """Length of each tile of an axis in patches."""
+    return [stop - start for start, stop in map(axis.tile_range, range(axis.tiles))]
 
 
 def estimate_memory(job: EmbedJob, threads: int) -> int:

@@ -123,11 +123,8 @@ def value_doubts(
     limits = np.iinfo(array.dtype) if whole else None
     beyond = [f"{n:g}" for n in nodata if limits and not limits.min <= n <= limits.max]
     if beyond and len(beyond) == len(nodata):
-        declare, values = (
-            SetOption("nodata", 0, python="cube.rio.write_nodata(0)"),
-            ", ".join(beyond),
-        )
-        yield Finding("missing.out-of-range", declare, values=values, dtype=array.dtype)
+        declare = SetOption("nodata", 0, python="cube.rio.write_nodata(0)")
+        yield Finding("missing.out-of-range", declare, values=", ".join(beyond), dtype=array.dtype)
     if array.dtype == np.uint8:
         yield Finding("scale.picture")
     applied = {_scaling(s.encoding) for s in sources} - {(1.0, 0.0)}

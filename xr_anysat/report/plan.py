@@ -290,12 +290,10 @@ def _advice(made: Plan, job: EmbedJob) -> Iterator[Finding]:
         yield Finding("cost.tiles", share=tile_share, overlap=overlap, tile_size=tile_size)
     if made.sampled > _MUCH_SAMPLED * made.patches:
         options = {name: SetOption(name) for name in ("quantize", "reduce")}
-        known = (
-            "quantize=xr_anysat.open_quantization(store)",
-            "reduce=xr_anysat.open_reduction(store)",
-        )
+        quantization = Call("quantize=xr_anysat.open_quantization(store)")
+        reduction = Call("reduce=xr_anysat.open_reduction(store)")
         share = made.sampled / made.patches
-        yield Finding("cost.packing-sample", *map(Call, known), share=share, **options)
+        yield Finding("cost.packing-sample", quantization, reduction, share=share, **options)
     if made.nbytes > _LARGE_BYTES and made.dtype == "float32":
         quantize = SetOption("quantize", "int8", python='to_zarr(quantize="int8")')
         smaller = SetOption("dtype", "float16"), quantize, SetOption("mode", "patch")
