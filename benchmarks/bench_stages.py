@@ -17,7 +17,7 @@ from xr_anysat.compute.normalize import band_moments, normalize
 from xr_anysat.cube.values import validity_mask
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.job.normalization import Normalization
-from xr_anysat.report import cost
+from xr_anysat.report import multiply_adds as cost
 
 DATES = 8
 

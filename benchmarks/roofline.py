@@ -3,8 +3,8 @@
     python benchmarks/roofline.py [--cases abcdef] [--pixels 192] [--dates 8]
         [--size base] [--rounds 3] [--loop-rounds 3] [--device cpu] [--precision float32]
 
-The limit is the time of the multiply-adds that the embedding needs at the least (`report.cost`,
-counted from the cube's valid pixel-dates, patches and tiles), at the rate that this machine, in
+The limit is the time of the multiply-adds that the embedding needs at the least
+(`report.multiply_adds`, counted from the cube's valid pixel-dates, patches and tiles), at the rate that this machine, in
 this run, gives on a matrix product of each shape that occurs. Beside `embed(...)`, end to end from
 a cube in memory, a plain loop over tiles of the same network: eager, one tile at a time. Limit,
 embedding and loop take turns; the medians count.
@@ -32,7 +32,7 @@ from xr_anysat.compute.engine import resolved_device, resolved_precision
 from xr_anysat.datasets import simulated_landscape
 from xr_anysat.job.model import Model
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.report import cost
+from xr_anysat.report import multiply_adds as cost
 
 if __package__:
     from .tile_loop import tile_loop

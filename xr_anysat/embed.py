@@ -16,7 +16,7 @@ from .job.make import make_job, options_of
 from .job.model import Model
 from .job.options import Mode
 from .keywords import suggests_keywords
-from .results.labels import label_embedding, weights_attrs
+from .results.coords_and_attrs import label_embedding, weights_attrs
 from .results.pooling import pool_geometries, pool_map
 
 __all__ = ["build", "build_empty", "embed"]

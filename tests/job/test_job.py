@@ -20,7 +20,7 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Options
 from xr_anysat.layout import chunks as chunking
-from xr_anysat.results.labels import label_embedding, provenance
+from xr_anysat.results.coords_and_attrs import label_embedding, provenance
 
 MODES = ("grid", "patch", "tile", "pooled")
 

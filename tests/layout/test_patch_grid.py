@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from xr_anysat.layout.chunked_axis import ChunkedAxis
 from xr_anysat.layout.grid import MapPart, PatchGrid, PixelGrid
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import ChunkedAxis
 
 WEST, NORTH = 500_000, 5_000_000
 

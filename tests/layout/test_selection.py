@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cubes import NORTH, TINY, WEST, assert_same, make_cube, punch
 
+from xr_anysat.layout.chunked_axis import ChunkedAxis
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.layout.selection import ALL, select
-from xr_anysat.layout.tiles import ChunkedAxis
 from xr_anysat.model.network import AnySat
 
 # Which, against the definition -------------------------------------------------------------------

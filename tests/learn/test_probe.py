@@ -11,9 +11,9 @@ from support.findings import finds
 from xr_anysat import OptionError
 from xr_anysat.cube.canonical import understand
 from xr_anysat.datasets import simulated_landscape
+from xr_anysat.learn.cross_validate import score
 from xr_anysat.learn.probe import band_features, probe
 from xr_anysat.learn.samples import draw_samples
-from xr_anysat.learn.scores import score
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from xr_anysat import CubeError, OptionError
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
 from xr_anysat.model.network import AnySat
-from xr_anysat.report import cost, estimates
-from xr_anysat.report.estimates import find_amounts, find_products
+from xr_anysat.report import memory_and_time as estimates
+from xr_anysat.report import multiply_adds as cost
+from xr_anysat.report.memory_and_time import find_amounts, find_products
 
 plan_module = sys.modules["xr_anysat.report.plan"]
 

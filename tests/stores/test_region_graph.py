@@ -11,8 +11,8 @@ from support.stores import Fragile, Reader, embed, to_zarr
 
 from xr_anysat.job.make import make_job, options_of
 from xr_anysat.layout import chunks as chunking
+from xr_anysat.layout.chunked_axis import ChunkedAxis
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import ChunkedAxis
 from xr_anysat.stores import write_regions
 from xr_anysat.stores.region_graph import embed_regions, tasks_per_region
 from xr_anysat.stores.regions import RegionGrid

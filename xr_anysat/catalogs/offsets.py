@@ -8,13 +8,13 @@ import numpy as np
 
 from xr_anysat.errors import OptionError, warn
 from xr_anysat.findings import Call, Finding, SetOption
-from xr_anysat.sensors.processing import (
+from xr_anysat.sensors.sentinel2 import SENTINEL2
+from xr_anysat.sensors.sentinel2_baselines import (
     BASELINE_PROPERTIES,
     OFFSET_APPLIED,
     OFFSET_BASELINE,
     OFFSET_DN,
 )
-from xr_anysat.sensors.sentinel2 import SENTINEL2
 
 from .items import items_text, names_text
 

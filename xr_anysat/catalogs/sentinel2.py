@@ -35,7 +35,7 @@ from .loading import AREA, check_options, find_geobox, group_by_date
 from .offset_mosaics import OffsetMosaics, add_offsets, find_mosaics
 from .offsets import Offsets, check_offset, find_baseline, find_offsets, warn_of_contradictions
 from .pixels import mask_classes
-from .scene_classification import SCL_CLASSES, SCL_UNUSABLE
+from .sentinel2_classes import SCL_CLASSES, SCL_UNUSABLE
 
 __all__ = ["S2Item", "load_s2", "understand_items"]
 

@@ -18,7 +18,7 @@ from xr_anysat.job.make import make_job, options_of
 from xr_anysat.results.export import encode_geometry, to_geodataframe
 from xr_anysat.results.raster import to_raster
 from xr_anysat.settings import require
-from xr_anysat.stores.layout import ROOTS
+from xr_anysat.stores.skeleton import ROOTS
 from xr_anysat.stores.store import to_zarr
 from xr_anysat.weights.files import fetch
 

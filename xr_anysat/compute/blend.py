@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xr_anysat.layout.tiles import Overlap
+from xr_anysat.layout.chunked_axis import Overlap
 
 from .encode import Encoded
 from .tiles import TileSpec, TileSums, encode_window

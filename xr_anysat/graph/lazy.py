@@ -41,8 +41,8 @@ from xr_anysat.compute.blend import (
 from xr_anysat.compute.encode import EncodeSpec, encode_chunk
 from xr_anysat.compute.tiles import TileSpec
 from xr_anysat.job.job import EmbedJob
+from xr_anysat.layout.chunked_axis import ChunkedAxis, Overlap, Part
 from xr_anysat.layout.grid import MapPart
-from xr_anysat.layout.tiles import ChunkedAxis, Overlap, Part
 
 from .inputs import encode_spec, read_input
 

@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from xr_anysat.cube.frames import find_periods
+from xr_anysat.cube.periods import find_periods
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption, given
 

@@ -14,10 +14,10 @@ from xr_anysat.layout.shares import find_shares
 
 from .frames import find_frames, without_unused
 from .job import EmbedJob, Output, SensorInput
-from .lay_out import lay_patches, many_patches
 from .model import as_model
 from .normalization import find_normalization
 from .options import Options, check_whole
+from .tiling import lay_patches, many_patches
 
 __all__ = ["make_job", "options_of"]
 

@@ -7,7 +7,7 @@ from typing import Literal
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from .tiles import ChunkedAxis, Part
+from .chunked_axis import ChunkedAxis, Part
 
 __all__ = ["Cells", "MapPart", "PatchGrid", "PixelGrid", "coarse_grid"]
 

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from .chunked_axis import ChunkedAxis
 from .patches import PatchAxis
-from .tiles import ChunkedAxis
 
 __all__ = ["ALL", "Selection", "select"]
 

@@ -22,8 +22,8 @@ from xr_anysat.job.model import Model, as_model
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.settings import require
 
+from .cross_validate import score
 from .samples import Samples, draw_samples
-from .scores import score
 
 __all__ = ["band_features", "probe", "probe_text"]
 

@@ -17,7 +17,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.graph.statistics import sample_windows
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 
 __all__ = [
     "PATCH_HALF",

@@ -11,7 +11,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 from xr_anysat.settings import require
 from xr_anysat.stores.reduction import fit_reduction
 

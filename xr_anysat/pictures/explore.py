@@ -19,7 +19,7 @@ from xr_anysat.cube.canonical import Cube
 from xr_anysat.errors import OptionError
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 from xr_anysat.settings import require
 
 from .axes import axis_labels, map_extent, rgba, thinned, title_of, value_range

@@ -13,7 +13,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, SetOption
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 from xr_anysat.settings import require
 
 from .cells import as_embedding, check_fit, fit_on_sample, label_cells, label_fit, project

@@ -16,7 +16,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call
 from xr_anysat.formatting import crs_name
 from xr_anysat.keywords import suggests_keywords
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 from xr_anysat.settings import require
 
 from .axes import axis_labels, crs_of, map_extent, rgba, thinned, title_of, value_range

@@ -15,7 +15,7 @@ from xr_anysat.cube.values import validity_mask
 from xr_anysat.job.options import check_whole
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.results.labels import label_pixels
+from xr_anysat.results.coords_and_attrs import label_pixels
 
 from .components import check_clip
 

@@ -14,7 +14,7 @@ from xr_anysat.errors import OptionError
 from xr_anysat.findings import Call, Finding, SetOption
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 
 from .cells import PATCH_HALF, as_embedding, cell_dims, label_cells, project
 

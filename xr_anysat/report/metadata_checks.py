@@ -13,14 +13,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from xr_anysat.findings import Call, Finding, SetOption
-from xr_anysat.sensors.processing import (
+from xr_anysat.sensors.registry import DEFAULT
+from xr_anysat.sensors.sentinel2_baselines import (
     BASELINE_PROPERTIES,
     OFFSET_APPLIED,
     OFFSET_BASELINE,
     OFFSET_BEGAN,
     OFFSET_DN,
 )
-from xr_anysat.sensors.registry import DEFAULT
 
 __all__ = ["date_doubts", "offset_doubts", "value_doubts"]
 

@@ -32,8 +32,8 @@ from xr_anysat.keywords import suggests_keywords
 from xr_anysat.stores.packing import Packing, Quantize, Reduce, find_packing, require_map
 from xr_anysat.stores.sample import sampled_patches
 
-from . import cost
-from .estimates import estimate_memory, estimate_seconds, find_amounts, find_products
+from .memory_and_time import estimate_memory, estimate_seconds, find_amounts, find_products
+from .multiply_adds import total
 
 __all__ = ["Plan", "plan", "plan_of"]
 
@@ -81,7 +81,7 @@ class Plan:
         files that are written.
     multiply_adds
         By stage ("temporal", "spatial", "tile"), where no pixel-date is missing; fewer otherwise.
-        The formula is that of `xr_anysat.report.cost`.
+        The formula is that of `xr_anysat.report.multiply_adds`.
     threads
         Of the worker whose memory is estimated.
     memory
@@ -229,7 +229,7 @@ def plan_of(
     sampled = packing is not None and packing.sampled
     amounts = find_amounts(job)
     products = find_products(job, amounts)
-    work = {stage: cost.total(products[stage]) for stage in products}
+    work = {stage: total(products[stage]) for stage in products}
     made = Plan(
         mode=job.output.mode,
         dims=dims,

@@ -10,8 +10,8 @@ from xr_anysat.cube.canonical import Cube, understand
 from xr_anysat.cube.metadata_only import metadata_only
 from xr_anysat.cube.resize import resized
 from xr_anysat.errors import MissingExtraError, warn
-from xr_anysat.job.lay_out import lay_patches, many_patches
 from xr_anysat.job.options import Options, check_whole
+from xr_anysat.job.tiling import lay_patches, many_patches
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.settings import require

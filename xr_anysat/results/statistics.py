@@ -19,7 +19,7 @@ from xr_anysat.job.options import is_number
 from xr_anysat.keywords import suggests_keywords
 from xr_anysat.layout.chunks import rechunk
 
-from .labels import label_pixels
+from .coords_and_attrs import label_pixels
 
 __all__ = ["band_stats", "count_valid_dates", "valid_dates"]
 

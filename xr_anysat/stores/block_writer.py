@@ -13,11 +13,11 @@ from dask.typing import Key
 from xr_anysat.errors import StoreError
 from xr_anysat.findings import SetOption
 
-from .layout import ARRAY_ROOT, ROOT, chunk_name
 from .location import ZarrLocation, as_buffer
 from .manifest import ARRAY, Manifest
 from .quantize import Quantization
 from .regions import RegionGrid
+from .skeleton import ARRAY_ROOT, ROOT, chunk_name
 
 __all__ = ["Writer", "write_blocks"]
 

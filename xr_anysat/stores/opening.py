@@ -10,13 +10,13 @@ from dask.base import tokenize
 from xr_anysat.errors import StoreError, warn
 from xr_anysat.findings import Call
 from xr_anysat.formatting import count_text
-from xr_anysat.results.labels import LONG_NAME
+from xr_anysat.results.coords_and_attrs import LONG_NAME
 
-from .layout import ARRAY_ROOT, ROOT, is_laid_out
 from .location import ZarrLocation, open_location
 from .manifest import ARRAY, Manifest
 from .quantize import MISSING
 from .regions import RegionGrid
+from .skeleton import ARRAY_ROOT, ROOT, is_laid_out
 
 __all__ = ["open_embedding", "open_quantization", "open_reduction", "open_stored"]
 

@@ -18,7 +18,7 @@ from xr_anysat.graph.run import RetryPolicy
 from xr_anysat.job.fingerprint import digest
 from xr_anysat.job.job import EmbedJob
 from xr_anysat.job.options import check_whole
-from xr_anysat.results.labels import FEATURE_DIM
+from xr_anysat.results.coords_and_attrs import FEATURE_DIM
 
 from .manifest import PACKING, Manifest
 from .numbers import Numbers

@@ -11,12 +11,12 @@ from xr_anysat.job.make import make_job, options_of
 from xr_anysat.job.options import Mode, check_choice, check_whole
 from xr_anysat.keywords import suggests_keywords
 
-from .layout import clear, require_free
 from .location import ZarrLocation, open_location
 from .manifest import JOB, Manifest, check_same, describe
 from .packing import Quantize, Reduce, find_packing, require_map
 from .regions import RegionGrid, Regions
 from .report import StoreReport
+from .skeleton import clear, require_free
 from .write_regions import write_regions
 
 __all__ = ["to_zarr"]

@@ -12,17 +12,17 @@ from xr_anysat.graph.progress import progress_bar
 from xr_anysat.graph.retries import Failed
 from xr_anysat.graph.run import RetryPolicy, Stop, find_scheduler, run
 from xr_anysat.job.job import EmbedJob
-from xr_anysat.results.labels import weights_attrs
+from xr_anysat.results.coords_and_attrs import weights_attrs
 
 from .block_writer import Writer, write_blocks
 from .failures import WAVE_TASKS, error_of, reason
-from .layout import chunk_name, is_laid_out, lay_out, mark_complete
 from .location import ZarrLocation
 from .manifest import Manifest
 from .packing import Packing, PackingNumbers, find_numbers
 from .region_graph import embed_regions, tasks_per_region
 from .regions import RegionGrid, waves
 from .report import FailedRegion, StoreReport
+from .skeleton import chunk_name, is_laid_out, lay_out, mark_complete
 from .statistics import with_statistics
 
 __all__ = ["write_regions"]

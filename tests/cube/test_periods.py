@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xr_anysat.cube.frames import find_periods
+from xr_anysat.cube.periods import find_periods
 
 
 def grouped(dates, frames, period=None):

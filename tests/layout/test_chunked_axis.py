@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xr_anysat.compute.tiles import blend_weights
+from xr_anysat.layout.chunked_axis import ChunkedAxis
 from xr_anysat.layout.chunks import recut
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import ChunkedAxis
 
 
 @st.composite

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xr_anysat.model.config import model_config
 from xr_anysat.model.network import AnySat
-from xr_anysat.report import cost
+from xr_anysat.report import multiply_adds as cost
 
 
 def network(size, **options):

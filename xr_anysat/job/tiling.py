@@ -8,9 +8,9 @@ from odc.geo.geobox import GeoBox
 
 from xr_anysat.errors import OptionError
 from xr_anysat.findings import Finding, SetOption, given
+from xr_anysat.layout.chunked_axis import ChunkedAxis
 from xr_anysat.layout.grid import PatchGrid, PixelGrid, coarse_grid
 from xr_anysat.layout.patches import PatchAxis
-from xr_anysat.layout.tiles import ChunkedAxis
 
 from .options import Options, check_whole, is_number
 

@@ -15,7 +15,7 @@ from xr_anysat.job.job import EmbedJob
 from xr_anysat.layout.patches import PatchAxis
 from xr_anysat.model.config import used_shapes
 
-from . import cost
+from .multiply_adds import Product, spatial_products, temporal_products, tile_products, total
 
 __all__ = ["estimate_memory", "estimate_seconds", "find_amounts", "find_products"]
 
@@ -72,19 +72,19 @@ def _pixels(job: EmbedJob, axis: int, index: int) -> npt.NDArray[np.int64]:
     return np.minimum(pixels.patch, pixels.shape[axis] - starts)
 
 
-def find_products(job: EmbedJob, amounts: Amounts) -> dict[str, list[cost.Product]]:
+def find_products(job: EmbedJob, amounts: Amounts) -> dict[str, list[Product]]:
     """List the products of each stage for some amounts in which nothing is missing."""
     config, mode, pixels = job.model.config, job.output.map_mode, amounts.pixels
     bands, sub_patches = job.cube.values.shape[1], job.reference.pixels.patch**2
     grid, all_patches = mode == "grid", mode != "tile"
     by_shape = (
-        cost.tile_products(config, tiles, height * width, all_patches=all_patches)
+        tile_products(config, tiles, height * width, all_patches=all_patches)
         for (height, width), tiles in amounts.tiles.items()
     )
     pixel_dates = pixels * len(job.reference.moments)
     return {
-        "temporal": cost.temporal_products(config, bands, pixel_dates, pixels),
-        "spatial": cost.spatial_products(config, amounts.patches, sub_patches, last_block=grid),
+        "temporal": temporal_products(config, bands, pixel_dates, pixels),
+        "spatial": spatial_products(config, amounts.patches, sub_patches, last_block=grid),
         "tile": list(chain.from_iterable(by_shape)),
     }
 
@@ -154,5 +154,5 @@ def estimate_seconds(job: EmbedJob, work: dict[str, int]) -> float:
         batches = 2 * engine.lanes
         start = perf_counter()
         list(engine.map(batch, range(batches)))
-        seconds += work[stage] * (perf_counter() - start) / (batches * cost.total(products[stage]))
+        seconds += work[stage] * (perf_counter() - start) / (batches * total(products[stage]))
     return seconds

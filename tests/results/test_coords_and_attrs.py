@@ -11,7 +11,7 @@ import xarray as xr
 from affine import Affine
 from support.cubes import NORTH, TINY, WEST, WIDTH, assert_same, make_cube
 
-from xr_anysat.results.labels import weights_attrs
+from xr_anysat.results.coords_and_attrs import weights_attrs
 from xr_anysat.weights.files import PUBLISHED, find_weights
 
 MAPS = ("grid", "patch", "tile")
