@@ -4,10 +4,10 @@
         [--size base] [--rounds 3] [--loop-rounds 3] [--device cpu] [--precision float32]
 
 The limit is the time of the multiply-adds that the embedding needs at the least
-(`report.multiply_adds`, counted from the cube's valid pixel-dates, patches and tiles), at the rate that this machine, in
-this run, gives on a matrix product of each shape that occurs. Beside `embed(...)`, end to end from
-a cube in memory, a plain loop over tiles of the same network: eager, one tile at a time. Limit,
-embedding and loop take turns; the medians count.
+(`report.multiply_adds`, counted from the cube's valid pixel-dates, patches and tiles), at the rate
+that this machine, in this run, gives on a matrix product of each shape that occurs. Beside
+`embed(...)`, end to end from a cube in memory, a plain loop over tiles of the same network: eager,
+one tile at a time. Limit, embedding and loop take turns; the medians count.
 
 Cases: (a) default tiles, overlap 0.5; (b) overlap 0; (c) patches of 10 m, tiles of 24 pixels,
 overlap 0; (d) as (a) with 40 % of the pixel-dates missing at random; (e) mode "patch"; (f) mode

@@ -366,23 +366,24 @@ def test_missing_weights_are_told_before_anything_is_written(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "module", "install"),
     [
-        (("embed", "cube.zarr", "map.nc", *TINY), "netCDF4", "netcdf4, or the extra 'io'"),
-        (("probe",), "sklearn", "scikit-learn, or the extra 'ml'"),
+        (("embed", "cube.zarr", "map.nc", *TINY), "netCDF4", ("netcdf4", "io")),
+        (("probe",), "sklearn", ("scikit-learn", "ml")),
         (
             ("embed", "cube.zarr", "map.nc", "--geometry", "fields.gpkg", *TINY),
             "geopandas",
-            "geopandas, or the extra 'vector'",
+            ("geopandas", "vector"),
         ),
-        (("demo",), "matplotlib.figure", "matplotlib, or the extra 'plot'"),
+        (("demo",), "matplotlib.figure", ("matplotlib", "plot")),
     ],
 )
 def test_packages_that_are_missing(run, monkeypatch, arguments, module, install):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "h5py", None)
     said = run(*arguments, status=1, code="extra.missing").stderr
-    assert f"pip install {install}" in said
-    assert 'pip install "xr-anysat[' in said
-    assert 'pip install -e ".[' in said
+    package, extra = install
+    assert f"pip install {package}" in said
+    assert f'pip install "xr-anysat[{extra}]"' in said
+    assert f'pip install -e ".[{extra}]"' in said
 
 
 def test_netcdf_that_nothing_reads(run, folder, monkeypatch):
