@@ -12,7 +12,7 @@ common = {
     "suppress_health_check": [HealthCheck.too_slow],
     "print_blob": True,
 }
-settings.register_profile("default", max_examples=40, **common)
+settings.register_profile("default", max_examples=25, **common)
 settings.register_profile("thorough", max_examples=400, **common)  # --hypothesis-profile=thorough
 settings.load_profile("default")
 
