@@ -184,6 +184,10 @@ def test_chunks_of_unknown_size(cube):
         coords={name: cube[name] for name in ("time", "band", "y")},
     ).rio.write_crs(32631)
     assert codes(not_plain(unknown)) == ["cube.unknown-chunks"]
+    for call in ("embed", "plan", "band_stats", "valid_dates", "quicklook"):
+        with finds("cube.unknown-chunks", CubeError):
+            getattr(unknown.anysat, call)()
+    assert codes(unknown.anysat.check()) == ["cube.unknown-chunks"]
     (finding,) = not_plain(unknown)
     repaired = eval(finding.remedies[0].code, {"cube": unknown.copy()})
     assert repaired.shape == (3, 10, 9, 5)

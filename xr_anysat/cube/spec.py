@@ -157,9 +157,11 @@ def as_dataarray(
     Raises
     ------
     CubeError
-        For a Dataset without any variable.
+        For a Dataset without any variable, and for an array of unknown shape.
     """
     if isinstance(cube, xr.DataArray):
+        if any(np.isnan(size) for size in cube.shape):
+            raise CubeError(not_plain(cube))  # xarray looks at nothing else of it
         return cube, {}, {}
     if not isinstance(cube, xr.Dataset):
         raise CubeError("cube.type", kind=type(cube).__name__)
