@@ -216,6 +216,7 @@ def test_probe(run):
     assert "weights: random:0 (not pretrained)" in found
 
 
+@pytest.mark.slow
 def test_probe_of_a_cube(run, folder):
     wide = simulated_landscape((64, 64), dates=1)
     wide.to_netcdf(folder / "wide.nc")

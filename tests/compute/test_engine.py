@@ -107,6 +107,7 @@ def test_lanes_do_not_change_numbers(monkeypatch):
         np.testing.assert_array_equal(got.sub, expected.sub)
 
 
+@pytest.mark.slow
 def test_threads_of_a_process():
     """What a fresh process counts: what its environment says, until torch is told otherwise."""
     code = """

@@ -223,6 +223,7 @@ def test_a_killed_worker_costs_a_retry_and_changes_nothing(processes, cube, expe
     assert set(processes.run(os.getpid).values()) != set(pids.values())
 
 
+@pytest.mark.slow
 def test_after_a_restart(processes, cube, expected):
     lazily = cube.anysat.embed(model=TINY, **OPTIONS)
     processes.restart()

@@ -113,7 +113,7 @@ def option_sets(draw):
     options=option_sets(),
     longest=st.sampled_from([4, 8, 12, 1024]),
 )
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_numbers_do_not_depend_on_chunks(chunked, mode, options, longest):
     cube, chunks = chunked
     eager = embed(cube, mode, **options)
@@ -214,6 +214,7 @@ def test_processes(cube, whole):
         assert_same(embed(cube.chunk(x=13), "patch"), whole("patch"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sending large graph")
 def test_distributed(cube, whole):
     """Workers that are threads; test_clusters.py has processes."""
@@ -383,13 +384,20 @@ print(*(name for name in ("torch", "matplotlib", "sklearn") if name in sys.modul
     assert out == []
 
 
-@pytest.mark.parametrize("dtype", ["uint16", pytest.param("float64", marks=pytest.mark.slow)])
-def test_graph_of_a_whole_sentinel_tile_is_small(dtype):
-    """110 km, 20 dates, 96 800 blocks of input, read twice."""
+@pytest.mark.parametrize(
+    ("pixels", "dtype"),
+    [
+        (5490, "uint16"),
+        pytest.param(10_980, "uint16", marks=pytest.mark.slow),
+        pytest.param(10_980, "float64", marks=pytest.mark.slow),
+    ],
+)
+def test_graph_of_a_sentinel_tile_is_small(pixels, dtype):
+    """A quarter of one, and a whole one: 40 dates, a block for each date and band, read twice."""
     out = run(
         SETUP
         + f"""
-big = cube(10980, 20, "{dtype}", 512)
+big = cube({pixels}, 40, "{dtype}", 512)
 result = big.anysat.embed(model=xr_anysat.Model("base", weights="random:0"))
 graph = result.__dask_graph__()
 own = sum(len(layer) for name, layer in graph.layers.items() if not name.startswith("zeros"))
@@ -400,12 +408,13 @@ if os.path.exists("/proc/self/status"):
 print(big.data.npartitions, len(graph), own, size, peak // 1024, "torch" in sys.modules)
 """
     )
+    share = (pixels / 10_980) ** 2
     blocks, tasks, own, size, peak = map(float, out[:-1])
-    assert blocks == 96_800
-    assert tasks < 2 * blocks + 200_000
-    assert own < 200_000
-    assert size < 25e6
-    assert peak < 1000
+    assert blocks == 193_600 * share
+    assert tasks < 2 * blocks + 200_000 * share
+    assert own < 200_000 * share
+    assert size < 50e6 * share
+    assert peak < 400 + 1100 * share
     assert out[-1] == "False"
 
 

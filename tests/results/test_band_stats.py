@@ -76,7 +76,7 @@ def test_a_sample_of_all_is_all(cube, share):
     assert sample.attrs["sample_pixels"] == 46 * 60
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.data())
 def test_a_sample_does_not_depend_on_chunks(data):
     cube = punch(make_cube(19, 13, dates=2))

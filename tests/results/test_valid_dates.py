@@ -66,7 +66,7 @@ def test_it_keeps_the_cubes_order(cube, axes, chunks):
     np.testing.assert_array_equal(count.x, turned.x)
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(st.data())
 def test_it_does_not_depend_on_chunks(data):
     cube = punch(make_cube(9, 7, dates=3), seed=data.draw(st.integers(0, 99)))

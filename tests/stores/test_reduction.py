@@ -226,6 +226,7 @@ def assert_packs(cube, store):
     xr.testing.assert_allclose(*numbers, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Sending large graph")
 def test_distributed(cube, tmp_path):
     import distributed

@@ -1003,6 +1003,7 @@ def test_distributed_faults_that_pass(client, reader, stats, tmp_path):
         assert_is(xr_anysat.open_embedding(tmp_path / f"{name}.zarr"), expected())
 
 
+@pytest.mark.slow
 def test_distributed_faults_that_stay(client, reader, stats, tmp_path):
     store = tmp_path / "map.zarr"
     reader.faults[0, 0, 1, 1] = ALWAYS

@@ -106,6 +106,7 @@ def test_the_defaults():
     assert_same(cube.anysat.embed(model=TINY), expected["grid"])
 
 
+@pytest.mark.slow
 def test_small_model():
     model = xr_anysat.Model("small", weights="random:3")
     cube = make_cube(9, 8, dates=2)
