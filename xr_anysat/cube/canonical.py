@@ -1,7 +1,7 @@
 """A cube in canonical form: (T, C, y, x), north up, with what is missing known.
 
-The user's object is stacked, transposed and flipped here and nowhere else, and only here does it
-matter whether it is lazy.
+The user's object is brought into this form here and nowhere else (see `spec` for Datasets, whose
+bands are stacked, and `layout.orientation` for turning). Whatever comes after is a dask array.
 """
 
 import threading

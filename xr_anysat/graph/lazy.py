@@ -22,7 +22,6 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import numpy.typing as npt
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from dask.typing import Key
@@ -48,8 +47,6 @@ from .inputs import encode_spec, read_input
 
 __all__ = ["embed_array"]
 
-Array = npt.NDArray[Any]
-Bools = npt.NDArray[np.bool_]
 Tasks = dict[Key, Any]
 
 

@@ -38,7 +38,7 @@ def options_of(mode: str, options: Mapping[str, Any]) -> Options:
 def make_job(cube: Cube, options: Options) -> EmbedJob:
     """Understand a cube and the options of `embed`, which explains both.
 
-    Nothing is read or computed.
+    Nothing is read or computed, but for a cube in memory with ``input_prep="resize"``.
     """
     options.check()
     model = as_model(options.model)
